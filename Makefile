@@ -1,0 +1,51 @@
+# Every target sets itself up: a virtual environment from the committed lock, nothing by hand.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+DATA ?= .insource
+STAMP := $(VENV)/.ready
+
+.PHONY: demo up down test check format bench-reconcile bench-gateway generate clean
+
+demo: $(STAMP)
+	@$(BIN)/python -m insource demo $(if $(STEP),--step $(STEP)) --data $(DATA)
+
+up: $(STAMP)
+	@$(BIN)/insource up --data $(DATA)
+
+down: $(STAMP)
+	@$(BIN)/insource down --data $(DATA)
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+check: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m insource.api.crdgen --check crds
+
+format: $(STAMP)
+	@$(BIN)/ruff check --fix -q . || true
+	@$(BIN)/ruff format -q .
+
+generate: $(STAMP)
+	@$(BIN)/python -m insource.api.crdgen crds
+
+bench-reconcile bench-gateway: $(STAMP)
+	@$(BIN)/python -m bench.$(subst -,_,$(patsubst bench-%,%,$@))
+
+$(STAMP): requirements/dev.txt requirements/tools.txt pyproject.toml
+	@echo "insource: setting up $(VENV) from the lock (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync -q requirements/dev.txt requirements/tools.txt
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps --no-build-isolation --offline -e .
+	@$(BIN)/python -m insource.local.tools $(BIN)
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
