@@ -1,0 +1,188 @@
+"""What an adapter is told by its environment (docs/architecture.md, "Environment of `adapter`").
+
+Must not read anything but the mapping it is given: no files, no network.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from insource.wire.headers import ADMIN_PORT, ROLE_PORTS
+from insource.wire.vocabulary import BackendKind, Modality
+
+_T = TypeVar("_T")
+
+
+class SettingsError(Exception):
+    """The environment is missing a variable or holds a wrong value; the text says which and what to do."""
+
+
+@dataclass(frozen=True)
+class InHouseSettings:
+    """The model server beside this adapter, in the same pod."""
+
+    deployment: str
+    backend: str
+    revision: str
+    modality: Modality
+    model: str
+    """CatalogModel, for the records."""
+    server_url: str
+    """Base URL up to and with the API prefix, such as `http://10.0.0.7:8000/v1`."""
+    server_health_url: str
+    request_model: str
+    """The name the server wants in `model`."""
+    slots: int
+    request_timeout_s: float
+
+
+@dataclass(frozen=True)
+class VendorSettings:
+    """The vendor this adapter speaks to."""
+
+    vendor: str
+    dialect: str
+    endpoint: str
+    """Base URL up to and with `/v1`."""
+    key_file: Path
+    secret: str
+    """`name/key` of the Secret that should hold the key: for messages only."""
+    routes_file: Path
+    requests_per_minute: int
+    """0: unlimited."""
+    concurrency: int
+    """0: unlimited."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long the adapter waits for what, in seconds. Defaults are for production; tests shorten them."""
+
+    deadline_floor_s: float = 30.0
+    deadline_per_audio_s: float = 2.0
+    """An attempt may take `floor + per_audio x audio seconds`, and never longer than the request timeout."""
+    probe_every_s: float = 1.0
+    probe_timeout_s: float = 2.0
+    stalled_after_s: float = 10.0
+    """No healthy answer of the server for this long while it is connected: attempts in flight are answered 503."""
+    drain_quiet_s: float = 1.0
+    """While draining, how long no request must have been in flight before the listeners close."""
+    reservation_s: float = 2.0
+    ship_backoff_s: float = 0.1
+    ship_backoff_max_s: float = 10.0
+    lingering_s: float = 5.0
+    """How long the rest of an upload is read after an early answer (at least 0.2 s, or Envoy logs a reset)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything one adapter process is told."""
+
+    pod_ip: str
+    pod_name: str
+    pod_uid: str
+    namespace: str
+    tokens_dir: Path
+    ledger_url: str
+    ledger_token_file: Path
+    wal_dir: Path
+    drain_grace_s: float
+    max_body_bytes: int
+    backend: InHouseSettings | VendorSettings
+    patience: Patience = field(default_factory=Patience)
+    role_ports: Mapping[str, int] = field(default_factory=lambda: dict(ROLE_PORTS))
+    """0 asks the kernel for a free port."""
+    admin_port: int = ADMIN_PORT
+
+    @property
+    def kind(self) -> BackendKind:
+        """In-house or vendor."""
+        return BackendKind.IN_HOUSE if isinstance(self.backend, InHouseSettings) else BackendKind.VENDOR
+
+
+def settings_from_environment(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the adapter's environment. Raises SettingsError naming the first wrong variable."""
+    env = os.environ if environment is None else environment
+    kind = _one_of(env, "INSOURCE_KIND", BackendKind)
+    return Settings(
+        pod_ip=_text(env, "POD_IP"),
+        pod_name=_text(env, "POD_NAME"),
+        pod_uid=_text(env, "POD_UID"),
+        namespace=_text(env, "INSOURCE_NAMESPACE"),
+        tokens_dir=Path(_text(env, "INSOURCE_TOKENS_DIR")),
+        ledger_url=_url(env, "INSOURCE_LEDGER_URL"),
+        ledger_token_file=Path(_text(env, "INSOURCE_LEDGER_TOKEN_FILE")),
+        wal_dir=Path(_text(env, "INSOURCE_WAL_DIR")),
+        drain_grace_s=_number(env, "INSOURCE_DRAIN_GRACE_S", float, 0),
+        max_body_bytes=_number(env, "INSOURCE_MAX_BODY_BYTES", int, 1),
+        backend=_in_house(env) if kind is BackendKind.IN_HOUSE else _vendor(env),
+    )
+
+
+def _in_house(env: Mapping[str, str]) -> InHouseSettings:
+    return InHouseSettings(
+        deployment=_text(env, "INSOURCE_DEPLOYMENT"),
+        backend=_text(env, "INSOURCE_BACKEND"),
+        revision=_text(env, "INSOURCE_REVISION"),
+        modality=_one_of(env, "INSOURCE_MODALITY", Modality),
+        model=_text(env, "INSOURCE_MODEL"),
+        server_url=_url(env, "INSOURCE_SERVER_URL"),
+        server_health_url=_url(env, "INSOURCE_SERVER_HEALTH_URL"),
+        request_model=_text(env, "INSOURCE_REQUEST_MODEL"),
+        slots=_number(env, "INSOURCE_SLOTS", int, 1),
+        request_timeout_s=_number(env, "INSOURCE_REQUEST_TIMEOUT_S", float, 1),
+    )
+
+
+def _vendor(env: Mapping[str, str]) -> VendorSettings:
+    dialect = _text(env, "INSOURCE_DIALECT")
+    if dialect != "OpenAI":
+        raise SettingsError(f"INSOURCE_DIALECT is {dialect!r}; this adapter speaks: OpenAI")
+    return VendorSettings(
+        vendor=_text(env, "INSOURCE_VENDOR"),
+        dialect=dialect,
+        endpoint=_url(env, "INSOURCE_ENDPOINT"),
+        key_file=Path(_text(env, "INSOURCE_VENDOR_KEY_FILE")),
+        secret=_text(env, "INSOURCE_VENDOR_SECRET"),
+        routes_file=Path(_text(env, "INSOURCE_ROUTES_FILE")),
+        requests_per_minute=_number(env, "INSOURCE_REQUESTS_PER_MINUTE", int, 0),
+        concurrency=_number(env, "INSOURCE_CONCURRENCY", int, 0),
+    )
+
+
+def _text(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "")
+    if not value:
+        raise SettingsError(f"{name} is not set; the operator sets it on every adapter container")
+    return value
+
+
+def _url(env: Mapping[str, str], name: str) -> str:
+    value = _text(env, name)
+    if not value.startswith(("http://", "https://")):
+        raise SettingsError(f"{name} is {value!r}; it must be an http:// or https:// URL")
+    return value.rstrip("/")
+
+
+def _number(env: Mapping[str, str], name: str, kind: Callable[[str], _T], least: float) -> _T:
+    value = _text(env, name)
+    try:
+        number = kind(value)
+    except ValueError:
+        raise SettingsError(f"{name} is {value!r}; it must be a number") from None
+    if not float(value) >= least:
+        raise SettingsError(f"{name} is {value!r}; it must be at least {least:g}")
+    return number
+
+
+def _one_of(env: Mapping[str, str], name: str, kind: Callable[[str], _T]) -> _T:
+    value = _text(env, name)
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(kind)  # type: ignore[call-overload]
+        raise SettingsError(f"{name} is {value!r}; it must be one of: {known}") from None

@@ -1,0 +1,53 @@
+"""Small mounted files (tokens, keys, routes) that change under a running process. Never logs their content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class WatchedFile(Generic[T]):
+    """A file's parsed content, read again whenever the file is another one than last time.
+
+    A kubelet swaps mounts by symlink, so inode, size and mtime together say that it changed.
+    """
+
+    def __init__(self, path: Path, parse: Callable[[bytes], T], missing: T) -> None:
+        self._path = path
+        self._parse = parse
+        self._missing = missing
+        self._seen: tuple[int, int, int] | None = None
+        self._value = missing
+        self.error = ""
+        """Why the present content is not usable; empty when it is."""
+
+    def value(self) -> T:
+        """The present content; `missing` while the file is absent, the last good one while it is malformed."""
+        try:
+            stat = self._path.stat()
+        except OSError as problem:
+            self._seen, self._value = None, self._missing
+            self.error = f"{self._path} cannot be read: {problem.strerror}"
+            return self._value
+        seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if seen != self._seen:
+            try:
+                self._value = self._parse(self._path.read_bytes())
+                self.error = ""
+            except (OSError, ValueError) as problem:
+                self.error = f"{self._path} cannot be used: {type(problem).__name__}"
+            self._seen = seen
+        return self._value
+
+
+def first_line(content: bytes) -> str:
+    """A token or key: surrounding white space is not part of it."""
+    return content.decode("utf-8").strip()
+
+
+def token_digests(content: bytes) -> frozenset[str]:
+    """Lines of hex SHA-256 digests."""
+    return frozenset(line.strip().lower() for line in content.decode("ascii").splitlines() if line.strip())

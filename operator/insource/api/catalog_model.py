@@ -1,0 +1,50 @@
+"""CatalogModel: an entry of the organisation's own model catalogue."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from insource.api.conditions import StatusModel
+from insource.api.fields import SET, ObjectName, Sha256, Spec, Text, listed_by
+from insource.wire.vocabulary import Modality
+
+
+class Profile(Spec):
+    """What the model was found to do on one class."""
+
+    class_: Annotated[ObjectName, Field(alias="class")]
+    slots: Annotated[int, Field(ge=1, le=256)]
+    """Requests that one replica serves at once."""
+
+
+class Source(Spec):
+    """Where the weights come from, for one runtime."""
+
+    runtime: ObjectName
+    """An InferenceRuntime."""
+    uri: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^(hf|s3|gs|oci|pvc|https|package)://[^\s]+$")]
+    revision: Annotated[str, Field(max_length=128)] = ""
+    """Of the repository or package at the URI; the server's `$(MODEL_REVISION)`."""
+    sha256: Sha256 | None = None
+    """Of the weights file, checked by the server before it loads it."""
+    profiles: Annotated[tuple[Profile, ...], Field(max_length=32, json_schema_extra=listed_by("class"))] = ()
+
+
+class CatalogModelSpec(Spec):
+    """What the model is, and how to get it."""
+
+    modality: Modality
+    publisher: Text = ""
+    version: Text = ""
+    licence: Text = ""
+    languages: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=16)], ...], Field(max_length=128, json_schema_extra=SET)
+    ] = ()
+    sources: Annotated[tuple[Source, ...], Field(min_length=1, max_length=16, json_schema_extra=listed_by("runtime"))]
+    """In order of preference."""
+
+
+class CatalogModelStatus(StatusModel):
+    """Nothing beyond conditions yet."""

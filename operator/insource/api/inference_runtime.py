@@ -1,0 +1,58 @@
+"""InferenceRuntime: how one model server is run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from insource.api.conditions import StatusModel
+from insource.api.fields import ATOMIC, SET, Duration, ModelId, Quantity, Spec, Word, listed_by
+from insource.wire.vocabulary import Modality
+
+Argument = Annotated[str, Field(max_length=1024)]
+
+
+class EnvVar(Spec):
+    """One environment variable of the server."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    value: Annotated[str, Field(max_length=4096)] = ""
+    """May refer to `$(MODEL_NAME)`, `$(MODEL_ID)`, `$(MODEL_URI)`, `$(PORT)`, `$(POD_IP)` and `$(SLOTS)`."""
+
+
+class Resources(Spec):
+    """CPU and memory of one server container; the accelerator is added to the limits."""
+
+    requests: Annotated[dict[Word, Quantity], Field(max_length=8)] = {}
+    limits: Annotated[dict[Word, Quantity], Field(max_length=8)] = {}
+
+
+class InferenceRuntimeSpec(Spec):
+    """One container, and what the adapter must know about it."""
+
+    modalities: Annotated[tuple[Modality, ...], Field(min_length=1, max_length=8, json_schema_extra=SET)]
+    image: Annotated[str, Field(min_length=1, max_length=512)]
+    command: Annotated[tuple[Argument, ...], Field(max_length=64, json_schema_extra=ATOMIC)] = ()
+    args: Annotated[tuple[Argument, ...], Field(max_length=64, json_schema_extra=ATOMIC)] = ()
+    env: Annotated[tuple[EnvVar, ...], Field(max_length=64, json_schema_extra=listed_by("name"))] = ()
+    port: Annotated[int, Field(ge=1024, le=65535)] = 8000
+    """Where the server listens, on `$(POD_IP)`; also its `$(PORT)`."""
+    health_path: Annotated[str, Field(max_length=253, pattern=r"^/")] = "/health"
+    """Answers 200 once the server can take requests."""
+    api_prefix: Annotated[str, Field(max_length=253, pattern=r"^(/[A-Za-z0-9._-]+)*$")] = "/v1"
+    """What precedes `/audio/transcriptions`."""
+    request_model: ModelId = "$(MODEL_NAME)"
+    """The name that the server wants in requests; may refer to `$(MODEL_NAME)` and `$(MODEL_ID)`."""
+    slots: Annotated[int, Field(ge=1, le=256)] = 1
+    """Requests that one replica serves at once, where the model's profile does not say."""
+    startup_budget: Duration = "20m"
+    usage: Literal["Measured"] = "Measured"
+    """Where usage comes from: the adapter measures the audio itself."""
+    model_delivery: Literal["Preloaded", "Download"] = "Download"
+    """Preloaded: the weights are in the image. Download: the server fetches them into the scratch volume `$(CACHE_DIR)`."""
+    resources: Resources | None = None
+
+
+class InferenceRuntimeStatus(StatusModel):
+    """Nothing beyond conditions yet."""

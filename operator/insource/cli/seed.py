@@ -1,0 +1,124 @@
+"""What a local installation needs in its API server before the other programs start, and the credentials for them.
+
+Applying it again changes nothing; keys and tokens that exist already are kept.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import yaml
+
+from insource.api import meta
+from insource.cli.state import Layout, replace_file
+from insource.env import Env
+from insource.kube import resources
+from insource.kube.client import Client
+
+NAMESPACE = "voice"
+"""Namespace of the examples, and of the person's kubeconfig."""
+CLIENT = "example-app"
+FIELD_MANAGER = "insource-up"
+COMPONENTS = ("operator", "gateway", "ledger")
+LEDGER_TOKEN_SECONDS = 3600
+
+
+def write_credentials(layout: Layout, api_url: str, env: Env) -> None:
+    """Tokens and kubeconfigs for the person and for each program, the client's key, the vendor's key, the master."""
+    before = _read_tokens(layout)
+    tokens = {name: before.get(name) or env.ids.secret() for name in ("admin", *COMPONENTS)}
+    # Kubernetes' own format for static tokens: token,user,uid,"group,...".
+    lines = [f'{tokens["admin"]},admin,admin,"system:masters"']
+    lines += [f'{tokens[name]},insource:{name},{name},"insource:components"' for name in COMPONENTS]
+    replace_file(layout.tokens, "\n".join(lines) + "\n", mode=0o600)
+    replace_file(layout.kubeconfig, _kubeconfig(api_url, "admin", tokens["admin"]), mode=0o600)
+    for name in COMPONENTS:
+        replace_file(layout.component_kubeconfig(name), _kubeconfig(api_url, name, tokens[name]), mode=0o600)
+    keys = ((layout.api_key, "sk-insource-"), (layout.vendor_key, "sk-emulated-"), (layout.gateway_master, ""))
+    for path, prefix in keys:
+        if not path.exists():
+            replace_file(path, prefix + env.ids.secret() + "\n", mode=0o600)
+
+
+async def seed_cluster(client: Client, layout: Layout, emulator_url: str) -> None:
+    """Namespaces, service accounts, the client's key, and the emulated vendor with its key."""
+    for resource, obj in objects(layout, emulator_url):
+        await client.apply(resource, obj, field_manager=FIELD_MANAGER, force=True)
+
+
+async def write_ledger_tokens(client: Client, layout: Layout) -> None:
+    """Fresh tokens with which the gateway and the person's commands speak to the ledger."""
+    for account, path in (
+        ("insource-gateway", layout.gateway_ledger_token),
+        ("insource-cli", layout.reader_ledger_token),
+    ):
+        issued = await client.token_request(
+            meta.SYSTEM_NAMESPACE, account, [meta.LEDGER_AUDIENCE], LEDGER_TOKEN_SECONDS
+        )
+        replace_file(path, issued["token"], mode=0o600)
+
+
+def objects(layout: Layout, emulator_url: str) -> list[tuple[resources.Resource, dict[str, Any]]]:
+    """What `seed_cluster` applies, in order."""
+    system = meta.SYSTEM_NAMESPACE
+    key = layout.api_key.read_text().strip()
+    return [
+        (resources.NAMESPACES, _object("v1", "Namespace", system)),
+        (resources.NAMESPACES, _object("v1", "Namespace", NAMESPACE)),
+        (resources.SERVICE_ACCOUNTS, _object("v1", "ServiceAccount", "insource-gateway", system)),
+        (resources.SERVICE_ACCOUNTS, _object("v1", "ServiceAccount", "insource-cli", system)),
+        (resources.SECRETS, _client_secret(system, key)),
+        (resources.SECRETS, _secret("openai-key", NAMESPACE, layout.vendor_key.read_text().strip())),
+        (resources.VENDORS, _vendor(emulator_url)),
+    ]
+
+
+def _vendor(emulator_url: str) -> dict[str, Any]:
+    spec = {
+        "dialect": "OpenAI",
+        "endpoint": f"{emulator_url}/v1",
+        "credentials": {"secretRef": {"name": "openai-key", "key": "key"}},
+    }
+    return {**_object(meta.API_VERSION, "Vendor", "openai", NAMESPACE), "spec": spec}
+
+
+def _client_secret(namespace: str, key: str) -> dict[str, Any]:
+    secret = _secret(f"client-{CLIENT}", namespace, key)
+    secret["metadata"]["labels"] = {meta.LABEL_CLIENT: CLIENT}
+    secret["metadata"]["annotations"] = {meta.ANNOTATION_NAMESPACES: NAMESPACE}
+    return secret
+
+
+def _secret(name: str, namespace: str, key: str) -> dict[str, Any]:
+    data = {"key": base64.b64encode(key.encode()).decode()}
+    return {**_object("v1", "Secret", name, namespace), "type": "Opaque", "data": data}
+
+
+def _object(api_version: str, kind: str, name: str, namespace: str | None = None) -> dict[str, Any]:
+    metadata = {"name": name} if namespace is None else {"name": name, "namespace": namespace}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+
+
+def _read_tokens(layout: Layout) -> dict[str, str]:
+    if not layout.tokens.exists():
+        return {}
+    rows = (line.split(",") for line in layout.tokens.read_text().splitlines() if line.count(",") >= 2)
+    return {row[2]: row[0] for row in rows}
+
+
+def _kubeconfig(api_url: str, user: str, token: str) -> str:
+    text: str = yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "insource", "cluster": {"server": api_url}}],
+            "users": [{"name": user, "user": {"token": token}}],
+            "contexts": [
+                {"name": "insource", "context": {"cluster": "insource", "user": user, "namespace": NAMESPACE}}
+            ],
+            "current-context": "insource",
+        },
+        sort_keys=False,
+    )
+    return text

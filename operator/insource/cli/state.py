@@ -1,0 +1,150 @@
+"""What one `insource up` leaves in its data directory for the other commands: paths and `state.json`."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class State(BaseModel):
+    """`<data>/state.json`: where everything of this installation is. No secret is in it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    pid: int
+    """The supervisor's process id."""
+    phase: str = "starting"
+    """starting | ready | stopping"""
+    message: str = ""
+    api_url: str
+    gateway_url: str
+    ledger_url: str
+    emulator_url: str
+    agent_url: str
+    run_dir: str
+    ledger_reader_token_file: str
+    processes: dict[str, int] = Field(default_factory=dict)
+    """Child process name -> pid."""
+
+
+class Layout:
+    """Every path of one data directory."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data.absolute()
+        self.state = self.data / "state.json"
+        self.ports = self.data / "ports.json"
+        self.lock = self.data / "lock"
+        self.logs = self.data / "logs"
+        self.kubeconfig = self.data / "kubeconfig"
+        self.api_key = self.data / "api-key"
+        self.cluster = self.data / "cluster"
+        self.ledger = self.data / "ledger"
+        self.gateway = self.data / "gateway"
+        self.emulator = self.data / "emulator"
+        self.credentials = self.data / "credentials"
+        """Private (0700): component kubeconfigs, tokens and the gateway's master."""
+        self.tokens = self.credentials / "tokens.csv"
+        self.gateway_master = self.credentials / "gateway-master"
+        self.vendor_key = self.credentials / "openai-key"
+        self.gateway_ledger_token = self.credentials / "gateway-ledger-token"
+        self.reader_ledger_token = self.credentials / "reader-ledger-token"
+
+    def component_kubeconfig(self, name: str) -> Path:
+        """The kubeconfig with which one of our own programs speaks to the API server."""
+        return self.credentials / f"kubeconfig-{name}"
+
+    def make(self) -> None:
+        """Create the folders; those with secrets are for the owner only."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        for folder in (self.logs, self.cluster, self.ledger, self.emulator):
+            folder.mkdir(exist_ok=True)
+        for folder in (self.credentials, self.gateway):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def write_state(self, state: State) -> None:
+        """Replace `state.json` in one step, so that a reader sees the old or the new one."""
+        replace_file(self.state, state.model_dump_json(indent=1), mode=0o644)
+
+    def read_state(self) -> State | None:
+        """The state, or None if nothing (or nothing readable) is there."""
+        try:
+            return State.model_validate_json(self.state.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def running_state(self) -> State | None:
+        """The state of an `up` that is alive now, or None."""
+        state = self.read_state()
+        return state if state is not None and self.is_locked() else None
+
+    def require_running(self) -> State:
+        """The state of a running installation; otherwise an error that says how to get one."""
+        state = self.running_state()
+        if state is None:
+            raise click.ClickException(
+                f"nothing is running in {self.data}: start it with `insource up --data {self.data}`"
+            )
+        return state
+
+    def is_locked(self) -> bool:
+        """Does a living supervisor hold this directory?"""
+        try:
+            with self.lock.open("r") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory: two `up`s in it would destroy each other's work."""
+        with self.lock.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                state = self.read_state()
+                where = f" (pid {state.pid}, gateway {state.gateway_url})" if state else ""
+                raise click.ClickException(
+                    f"insource is already running in {self.data}{where}: use it, or stop it with "
+                    f"`insource down --data {self.data}`, or choose another --data"
+                ) from None
+            yield
+
+
+def replace_file(path: Path, content: str, *, mode: int) -> None:
+    """Write `content` to `path` atomically, with these permissions from the first byte on."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(content)
+    temporary.chmod(mode)
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, int]:
+    """A small JSON object of integers, or an empty one if there is none."""
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return {str(key): int(value) for key, value in content.items()} if isinstance(content, dict) else {}
+
+
+data_option = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".insource"),
+    show_default=True,
+    envvar="INSOURCE_DATA",
+    help="Data directory of this installation.",
+)

@@ -1,0 +1,86 @@
+"""`insource status`: the ModelDeployments of a running installation, as a table or as data."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from insource.cli.state import Layout, data_option
+from insource.env import system_env
+from insource.kube.client import connect
+from insource.kube.resources import MODEL_DEPLOYMENTS
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
+@data_option
+def status(as_json: bool, data: Path) -> None:
+    """Show the ModelDeployments and whether they are ready."""
+    layout = Layout(data)
+    state = layout.require_running()
+    rows = asyncio.run(read(layout, state.gateway_url))
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    console = Console()
+    if not rows:
+        console.print("no ModelDeployment yet: `kubectl apply -f examples/transcription.yaml`")
+        return
+    console.print(render_status(rows))
+
+
+async def read(layout: Layout, gateway_url: str) -> list[dict[str, Any]]:
+    """One row for each ModelDeployment of every namespace."""
+    client = await connect(str(layout.kubeconfig), system_env())
+    try:
+        page = await client.list(MODEL_DEPLOYMENTS)
+    finally:
+        await client.close()
+    return [row_of(item, gateway_url) for item in page.items]
+
+
+def row_of(deployment: dict[str, Any], gateway_url: str) -> dict[str, Any]:
+    """What `status` tells of one ModelDeployment; `ready` only if it is so for the present generation."""
+    metadata, spec, status = deployment["metadata"], deployment["spec"], deployment.get("status", {})
+    ready = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
+    return {
+        "namespace": metadata["namespace"],
+        "name": metadata["name"],
+        "modality": spec["modality"],
+        "ready": ready.get("status") == "True" and ready.get("observedGeneration") == metadata["generation"],
+        "primary": spec["traffic"]["primary"],
+        "replicas": status.get("replicas", 0),
+        "reason": ready.get("reason", "NotObserved"),
+        "message": ready.get("message", ""),
+        "base_url": f"{gateway_url}/{metadata['namespace']}/{metadata['name']}/v1",
+    }
+
+
+def render_status(rows: list[dict[str, Any]]) -> Table:
+    """The rows as a table for a person."""
+    table = Table(box=None, pad_edge=False)
+    for header in ("NAMESPACE", "NAME", "MODALITY", "READY", "PRIMARY"):
+        table.add_column(header, no_wrap=True)
+    table.add_column("REPLICAS", justify="right")
+    table.add_column("REASON")
+    table.add_column("BASE URL", overflow="fold")
+    for row in rows:
+        ready = "[green]yes[/green]" if row["ready"] else "[red]no[/red]"
+        reason = row["reason"] if row["ready"] else f"{row['reason']}: {row['message']}"
+        table.add_row(
+            row["namespace"],
+            row["name"],
+            row["modality"],
+            ready,
+            row["primary"],
+            str(row["replicas"]),
+            reason,
+            row["base_url"],
+        )
+    return table

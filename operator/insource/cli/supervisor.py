@@ -1,0 +1,123 @@
+"""Keeps a set of child programs running, and ends every one of them.
+
+It knows nothing of what the programs are. A child that ends unasked is started again, after a pause that
+doubles while it keeps failing. If this process itself is killed, the kernel ends the children (`parenthood`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from insource.env import Clock
+
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
+STEADY_S = 10.0
+"""A child that lived this long is not "failing again": its next pause is the first one."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One child: `insource <arguments>`, with its output in `log`."""
+
+    name: str
+    arguments: tuple[str, ...]
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    grace_s: float = 10.0
+    """How long it may take to end after SIGTERM before it is killed."""
+
+
+class Supervisor:
+    """Starts, restarts and stops programs."""
+
+    def __init__(self, clock: Clock, on_change: Callable[[dict[str, int]], None]) -> None:
+        """`on_change` is told name -> pid whenever a child has started."""
+        self._clock = clock
+        self._on_change = on_change
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._programs: dict[str, Program] = {}
+        self._pids: dict[str, int] = {}
+        self.restarts: dict[str, int] = {}
+        """Child name -> how often it ended unasked."""
+
+    def start(self, program: Program) -> None:
+        """Run `program` from now on. It is not waited for."""
+        self._programs[program.name] = program
+        self._tasks[program.name] = asyncio.create_task(self._keep_running(program), name=program.name)
+
+    async def stop(self, name: str) -> None:
+        """End one program: SIGTERM, then SIGKILL after its grace. Nothing if it is not running."""
+        task = self._tasks.pop(name, None)
+        if task is None:
+            return
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def stop_all(self, order: tuple[tuple[str, ...], ...]) -> None:
+        """End the groups of `order` one after the other, within a group together; then whatever is left."""
+        for group in order:
+            await asyncio.gather(*(self.stop(name) for name in group))
+        await asyncio.gather(*(self.stop(name) for name in list(self._tasks)))
+
+    async def _keep_running(self, program: Program) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            started = self._clock.monotonic()
+            process = await self._spawn(program)
+            try:
+                await process.wait()
+            finally:
+                # Reached by the child's own end, and by cancellation while it runs.
+                await self._end(process, program.grace_s)
+            self.restarts[program.name] = self.restarts.get(program.name, 0) + 1
+            if self._clock.monotonic() - started >= STEADY_S:
+                pause_s = FIRST_PAUSE_S
+            await self._clock.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _spawn(self, program: Program) -> asyncio.subprocess.Process:
+        environment = {
+            **os.environ,
+            **program.environment,
+            "INSOURCE_DIE_WITH_PARENT": str(os.getpid()),
+            "PYTHONUNBUFFERED": "1",
+        }
+        with program.log.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "insource",
+                *program.arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                # Its own session: Ctrl-C reaches this process alone, which then stops the children in order.
+                start_new_session=True,
+            )
+        self._pids[program.name] = process.pid
+        self._on_change(dict(self._pids))
+        return process
+
+    async def _end(self, process: asyncio.subprocess.Process, grace_s: float) -> None:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            try:
+                async with asyncio.timeout(grace_s):
+                    await process.wait()
+            except TimeoutError:
+                pass
+        with contextlib.suppress(ProcessLookupError):
+            # The whole session: whatever the child itself has started goes with it.
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

@@ -1,0 +1,268 @@
+"""What a plan is made from, and what it is: plain frozen data. The reconciler fills a snapshot from its caches.
+
+Cached inputs are parsed and projected once per resourceVersion (`api.kinds.parse`, `child_of`, `pod_of`) and shared
+between snapshots; nothing in here is ever changed in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from insource.api import meta
+from insource.api.accelerator_class import AcceleratorClassSpec
+from insource.api.catalog_model import CatalogModelSpec
+from insource.api.inference_runtime import InferenceRuntimeSpec
+from insource.api.kinds import Resource
+from insource.api.model_deployment import ModelDeploymentSpec
+from insource.api.vendor import VendorSpec
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as plain JSON."""
+ModelDeployment = Resource[ModelDeploymentSpec]
+Vendor = Resource[VendorSpec]
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the installation decides."""
+
+    image: str
+    """Our own image: the adapters'."""
+    ledger_url: str
+    gateway_url: str = ""
+    """Base URL that clients use; empty: unknown, so no endpoint is shown."""
+    system_namespace: str = meta.SYSTEM_NAMESPACE
+    max_body_bytes: int = 32 * 1024 * 1024
+    revision_history_limit: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All cluster-scoped references, by name. One instance is shared by all snapshots."""
+
+    models: Mapping[str, Resource[CatalogModelSpec]] = field(default_factory=dict)
+    runtimes: Mapping[str, Resource[InferenceRuntimeSpec]] = field(default_factory=dict)
+    classes: Mapping[str, Resource[AcceleratorClassSpec]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A live object that we own: `child_of` makes one."""
+
+    kind: str
+    name: str
+    uid: str = ""
+    applied: str = ""
+    """Annotation `meta.ANNOTATION_APPLIED`: digest of what was last applied."""
+    labels: Mapping[str, str] = NOTHING
+    desired: int = 0
+    """Deployment: spec.replicas."""
+    ready: int = 0
+    """Deployment: status.readyReplicas of the current template (0 until it has observed its generation)."""
+    message: str = ""
+    """Deployment: why it cannot create pods (ReplicaFailure: a quota's own words)."""
+    data: Mapping[str, Any] = NOTHING
+    """ControllerRevision: its data."""
+    order: int = 0
+    """ControllerRevision: its revision number."""
+    live: Mapping[str, Any] | None = None
+    """The whole object, if it is at hand: then fields that somebody else changed are found and repaired too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What matters of one pod: `pod_of` makes one."""
+
+    name: str
+    backend: str = ""
+    revision: str = ""
+    vendor: str = ""
+    unschedulable: str = ""
+    """The scheduler's own words, or empty."""
+    trouble: str = ""
+    """Why a container cannot run (image pull, crash loop, bad configuration), without counters; or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class VendorAdapter:
+    """What is known of one Vendor's adapter."""
+
+    ready: int = 0
+    """Ready replicas of its Deployment."""
+    credentials_resolved: bool | None = None
+    """None: not known yet, or nobody could be asked."""
+    credentials_message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSnapshot:
+    """All that `plan_deployment` looks at."""
+
+    deployment: ModelDeployment
+    catalogue: Catalogue
+    vendors: Mapping[str, Vendor]
+    """Of the deployment's namespace, by name."""
+    settings: Settings
+    now: str
+    """RFC 3339, whole seconds, UTC, as in `2026-11-23T20:00:00Z`: the transition time of conditions that change."""
+    children: tuple[Child, ...] = ()
+    """Deployments, Services and ControllerRevisions labelled with this deployment (and not being deleted)."""
+    pods: tuple[Pod, ...] = ()
+    vendor_adapters: Mapping[str, VendorAdapter] = field(default_factory=dict)
+    """By Vendor name."""
+    gateway_versions: tuple[int, ...] = ()
+    """For each gateway the `status.traffic.version` of this deployment that it has applied; -1 for one that does
+    not say. Empty: no gateway is configured, so nothing waits for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class VendorSnapshot:
+    """All that `plan_vendor` looks at."""
+
+    vendor: Vendor
+    deployments: tuple[ModelDeployment, ...]
+    """Every ModelDeployment of the namespace (those that do not use this Vendor are passed over)."""
+    settings: Settings
+    now: str
+    children: tuple[Child, ...] = ()
+    """Deployment, Service and ConfigMap labelled with this Vendor."""
+    pods: tuple[Pod, ...] = ()
+    adapter: VendorAdapter = VendorAdapter()
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceSnapshot:
+    """All that `plan_namespace` looks at: a namespace with at least one ModelDeployment or Vendor."""
+
+    namespace: str
+    token_digests: tuple[str, ...]
+    """SHA-256 (hex) of each gateway token that is valid here; `identity.token_digest` makes them."""
+    children: tuple[Child, ...] = ()
+    """The ServiceAccount and ConfigMap, if they exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """An object to delete, in the background."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str = ""
+    """Precondition, if known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An events.k8s.io/v1 event about the planned object."""
+
+    type: str
+    """Normal or Warning."""
+    reason: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do, in this order: applies, status, events, deletes. A failure ends it; the next run goes on."""
+
+    applies: tuple[Manifest, ...] = ()
+    """Only what differs from what is live. Never change them in place: they may be shared."""
+    deletes: tuple[Deletion, ...] = ()
+    status: Manifest | None = None
+    """The whole new status; None: it stands as it is."""
+    events: tuple[Event, ...] = ()
+    requeue_after_s: float | None = None
+    """Look again after this time even if nothing happens; None: only events matter."""
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to write."""
+        return not self.applies and not self.deletes and self.status is None
+
+
+NO_PLAN = Plan()
+
+
+def child_of(obj: Mapping[str, Any], *, keep_live: bool = False) -> Child:
+    """The projection of a live Deployment, Service, ControllerRevision, ConfigMap or ServiceAccount.
+
+    `keep_live` keeps the object itself, for the comparison field by field; it costs memory (10 KB a Deployment).
+    """
+    metadata = obj["metadata"]
+    kind = str(obj.get("kind", ""))
+    spec, status = obj.get("spec") or NOTHING, obj.get("status") or NOTHING
+    is_deployment, is_revision = kind == "Deployment", kind == "ControllerRevision"
+    observed = int(status.get("observedGeneration", 0)) >= int(metadata.get("generation", 0))
+    return Child(
+        kind=kind,
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        applied=(metadata.get("annotations") or NOTHING).get(meta.ANNOTATION_APPLIED, ""),
+        labels=metadata.get("labels") or NOTHING,
+        desired=int(spec.get("replicas", 1)) if is_deployment else 0,
+        ready=_ready_replicas(status) if is_deployment and observed else 0,
+        message=_replica_failure(status) if is_deployment else "",
+        data=obj.get("data") or NOTHING if is_revision else NOTHING,
+        order=int(obj.get("revision", 0)) if is_revision else 0,
+        live=obj if keep_live else None,
+    )
+
+
+def _ready_replicas(status: Mapping[str, Any]) -> int:
+    return int(status.get("readyReplicas") or 0)
+
+
+def _replica_failure(status: Mapping[str, Any]) -> str:
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            return str(condition.get("message", ""))
+    return ""
+
+
+_TRANSIENT = frozenset({"ContainerCreating", "PodInitializing"})
+
+
+def pod_of(obj: Mapping[str, Any]) -> Pod:
+    """The projection of a live pod."""
+    metadata, status = obj["metadata"], obj.get("status") or NOTHING
+    labels = metadata.get("labels") or NOTHING
+    return Pod(
+        name=metadata["name"],
+        backend=labels.get(meta.LABEL_BACKEND, ""),
+        revision=labels.get(meta.LABEL_REVISION, ""),
+        vendor=labels.get(meta.LABEL_VENDOR, ""),
+        unschedulable=_unschedulable(status),
+        trouble=_trouble(status),
+    )
+
+
+def _unschedulable(status: Mapping[str, Any]) -> str:
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return str(condition.get("message") or condition.get("reason") or "not scheduled")
+    return ""
+
+
+def _trouble(status: Mapping[str, Any]) -> str:
+    """The first container's reason for waiting that is not part of a normal start.
+
+    Note: a kubelet's CrashLoopBackOff message counts seconds, so it is replaced by how the last run ended; text that
+    changes by itself would make a status write out of every back-off.
+    """
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    for container in containers:
+        waiting = (container.get("state") or NOTHING).get("waiting")
+        if not waiting or waiting.get("reason", "") in _TRANSIENT or not waiting.get("reason"):
+            continue
+        if waiting["reason"] == "CrashLoopBackOff":
+            ended = (container.get("lastState") or NOTHING).get("terminated") or NOTHING
+            words = str(ended.get("message", "")).strip() or f"exit code {ended.get('exitCode', 'unknown')}"
+            return f"container {container.get('name')} keeps failing: {words}"
+        return f"container {container.get('name')}: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+    return ""

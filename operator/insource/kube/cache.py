@@ -1,0 +1,127 @@
+"""What we last saw of one kind: projections by key, fed by events and by whole lists, in any order.
+
+An event or list that is older than what is held never wins, so that a watch and a relist may overlap.
+Knows nothing of where objects come from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, ItemsView, Iterable, ValuesView
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
+
+from insource.kube.resources import Key, Object, is_newer, key_of
+
+T = TypeVar("T")
+ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
+
+
+class OnChange(Protocol[T]):
+    """Called after the cache has changed; `old` is None on ADDED, `new` on DELETED. Must not block or raise."""
+
+    def __call__(self, change: ChangeType, key: Key, old: T | None, new: T | None, /) -> None: ...
+
+
+class Entry(NamedTuple, Generic[T]):
+    """A projection and the resourceVersion that it was made from."""
+
+    resource_version: str
+    value: T
+
+
+class Cache(Generic[T]):
+    """Projections of the objects of one kind."""
+
+    def __init__(self, project: Callable[[Object], T]) -> None:
+        self._project = project
+        self._entries: dict[Key, Entry[T]] = {}
+        self._tombstones: dict[Key, str] = {}
+        self._listeners: list[OnChange[T]] = []
+        self.synced = asyncio.Event()
+        """Set once a whole list has been seen."""
+
+    def subscribe(self, listener: OnChange[T]) -> None:
+        """Call `listener` on every later change."""
+        self._listeners.append(listener)
+
+    def get(self, key: Key) -> T | None:
+        """The projection, or None."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.value
+
+    def resource_version(self, key: Key) -> str:
+        """The version that is held, "" if none."""
+        entry = self._entries.get(key)
+        return "" if entry is None else entry.resource_version
+
+    def entries(self) -> ItemsView[Key, Entry[T]]:
+        """Live view of everything."""
+        return self._entries.items()
+
+    def keys(self) -> Iterable[Key]:
+        """Live view of the keys."""
+        return self._entries.keys()
+
+    def entry_values(self) -> ValuesView[Entry[T]]:
+        """Live view of the entries."""
+        return self._entries.values()
+
+    def values(self) -> Iterable[T]:
+        """Every projection."""
+        return (entry.value for entry in self._entries.values())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def observe(self, obj: Object) -> None:
+        """Take note of an object that exists: an event, or the answer to our own write."""
+        key, version = key_of(obj), obj["metadata"]["resourceVersion"]
+        entry = self._entries.get(key)
+        if entry is not None and not is_newer(version, entry.resource_version):
+            return
+        tombstone = self._tombstones.get(key)
+        if tombstone is not None:
+            if not is_newer(version, tombstone):
+                return
+            del self._tombstones[key]
+        value = self._project(obj)
+        self._entries[key] = Entry(version, value)
+        self._tell("ADDED" if entry is None else "MODIFIED", key, None if entry is None else entry.value, value)
+
+    def observe_deleted(self, obj: Object) -> None:
+        """Take note of a deletion; `obj` is the last state, with the deletion's own resourceVersion."""
+        self._remove(key_of(obj), obj["metadata"]["resourceVersion"])
+
+    def replace(self, objects: Iterable[Object], resource_version: str) -> None:
+        """Take note of a whole list as of `resource_version`: what is not in it was deleted unseen."""
+        present = set()
+        for obj in objects:
+            present.add(key_of(obj))
+            self.observe(obj)
+        self.prune(present, resource_version)
+
+    def prune(self, present: set[Key], resource_version: str) -> None:
+        """The end of a list that was observed page by page: drop what it did not contain."""
+        gone = [
+            key
+            for key, entry in self._entries.items()
+            if key not in present and not is_newer(entry.resource_version, resource_version)
+        ]
+        for key in gone:
+            self._remove(key, resource_version)
+        self._tombstones = {k: v for k, v in self._tombstones.items() if is_newer(v, resource_version)}
+        self.synced.set()
+
+    def _remove(self, key: Key, version: str) -> None:
+        entry = self._entries.get(key)
+        if entry is not None and is_newer(entry.resource_version, version):
+            return
+        # Note: kept also for a key we never held, for a page of a list may still bring it, older than this.
+        self._tombstones[key] = version
+        if entry is not None:
+            del self._entries[key]
+            self._tell("DELETED", key, entry.value, None)
+
+    def _tell(self, change: ChangeType, key: Key, old: T | None, new: T | None) -> None:
+        for listener in self._listeners:
+            listener(change, key, old, new)

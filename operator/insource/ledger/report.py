@@ -1,0 +1,224 @@
+"""Pure: the cost report. What was served, what it cost in-house (busy and idle) and at vendors, and what was saved.
+
+Amounts are decimal text in the installation's currency; None where a price is missing, never 0 for "unknown".
+In-house cost is on the allocation basis: a pod costs while it holds its accelerators, used or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from insource.ledger.attempts import PENDING, AttemptView
+from insource.ledger.comparison import compare
+from insource.ledger.occupancy import Lifetime, Rate, Split, Work, split_lifetime
+from insource.ledger.prices import PriceTable, from_nano
+from insource.ledger.rows import PodSpan
+from insource.ledger.spill import DAY_MS, utc_day
+from insource.wire.vocabulary import Outcome, Unit
+
+GroupBy = Literal["deployment", "backend", "role", "day"]
+GROUPINGS: tuple[GroupBy, ...] = ("deployment", "backend", "role", "day")
+IDLE_ROLE = "idle"
+"""In reports by role, accelerators that waited have a line of their own."""
+HOUR_MS = 3_600_000
+UNIT = Unit.AUDIO_MS.value
+
+
+@dataclass(frozen=True)
+class CostFacts:
+    """Everything that a report is made of."""
+
+    attempts: tuple[AttemptView, ...]
+    """Those that started within the report's time, and some before, whose work may reach into it."""
+    pods: tuple[PodSpan, ...]
+    rates: Mapping[str, tuple[Rate, ...]]
+    prices: PriceTable
+    references: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    """(namespace, deployment) -> (vendor, model) to compare with."""
+
+
+@dataclass(frozen=True)
+class CostQuery:
+    """`[since_ms, until_ms)`, ms since the epoch; `reference` overrides the vendor that all are compared with."""
+
+    since_ms: int
+    until_ms: int
+    by: GroupBy = "backend"
+    currency: str = "USD"
+    reference: tuple[str, str] | None = None
+
+
+@dataclass
+class _Line:
+    """What adds up to one line of the report."""
+
+    key: dict[str, str]
+    request_ids: set[str] = field(default_factory=set)
+    outcomes: dict[str, int] = field(default_factory=dict)
+    audio_ms: int = 0
+    in_house_audio_ms: int = 0
+    billed_ms: int = 0
+    busy_nano: int = 0
+    idle_nano: int = 0
+    unpriced_pod_ms: int = 0
+    vendor_nano: int = 0
+    vendor_priced_ms: int = 0
+    unpriced: int = 0
+    approximate_pods: int = 0
+
+    def take(self, view: AttemptView) -> None:
+        self.request_ids.add(view.request_id)
+        self.outcomes[view.outcome] = self.outcomes.get(view.outcome, 0) + 1
+        if view.served:
+            self.audio_ms += view.measured.get(UNIT, 0)
+            self.in_house_audio_ms += view.measured.get(UNIT, 0) if view.in_house else 0
+        self.billed_ms += view.billed.get(UNIT, 0)
+        for charge in view.charges:
+            if charge.amount_nano is None:
+                self.unpriced += 1
+            else:
+                self.vendor_nano += charge.amount_nano
+                self.vendor_priced_ms += charge.quantity if charge.unit == UNIT else 0
+
+
+def cost_report(facts: CostFacts, query: CostQuery) -> dict[str, Any]:
+    """The answer of `GET /v1/cost`, as JSON."""
+    within = [view for view in facts.attempts if query.since_ms <= view.started_at_ms < query.until_ms]
+    splits = [(pod, window, _split(pod, facts, window)) for pod in facts.pods for window in _windows(pod, query)]
+    lines = _lines(facts, within, splits, query)
+    total = _total(within, splits)
+    return {
+        "generated_at": instant(query.until_ms),
+        "since": instant(query.since_ms) if query.since_ms else None,
+        "until": instant(query.until_ms),
+        "currency": query.currency,
+        "by": query.by,
+        "rows": [_line_json(line) for line in lines],
+        "comparisons": [
+            compare(deployment, within, splits, facts, query) for deployment in _deployments(within, facts.pods)
+        ],
+        "totals": _line_json(total),
+    }
+
+
+def _lines(
+    facts: CostFacts, within: Iterable[AttemptView], splits: Iterable[tuple[PodSpan, tuple[int, int], Split]], query: CostQuery
+) -> list[_Line]:
+    lines: dict[tuple[str, ...], _Line] = {}
+
+    def line(key: dict[str, str]) -> _Line:
+        return lines.setdefault(tuple(key.values()), _Line(key))
+
+    for view in within:
+        line(_key(query.by, view.namespace, view.deployment, view.backend, view.role, view.started_at_ms)).take(view)
+    roles = {(view.namespace, view.attempt_id): view.role for view in facts.attempts}
+    for pod, (from_ms, _), split in splits:
+
+        def of(role: str, pod: PodSpan = pod, from_ms: int = from_ms) -> _Line:
+            return line(_key(query.by, pod.namespace, pod.deployment, pod.backend, role, from_ms))
+
+        for attempt_id, nano in split.shares.items():
+            of(roles[pod.namespace, attempt_id]).busy_nano += nano
+        idle = of(IDLE_ROLE)
+        idle.idle_nano += split.idle_nano
+        idle.unpriced_pod_ms += split.unpriced_ms
+        idle.approximate_pods += int(pod.approximate)
+    return [lines[key] for key in sorted(lines)]
+
+
+def _total(
+    within: Iterable[AttemptView], splits: Iterable[tuple[PodSpan, tuple[int, int], Split]]
+) -> _Line:
+    total = _Line({})
+    for view in within:
+        total.take(view)
+    for _, _, split in splits:
+        total.busy_nano += sum(split.shares.values())
+        total.idle_nano += split.idle_nano
+        total.unpriced_pod_ms += split.unpriced_ms
+    return total
+
+
+def _key(by: GroupBy, namespace: str, deployment: str, backend: str, role: str, at_ms: int) -> dict[str, str]:
+    key = {"namespace": namespace, "deployment": deployment}
+    if by == "day":
+        return {"day": instant(utc_day(at_ms) * DAY_MS)[:10]} | key
+    if by in ("backend", "role"):
+        key["backend"] = backend
+    if by == "role":
+        key["role"] = role
+    return key
+
+
+def _windows(pod: PodSpan, query: CostQuery) -> list[tuple[int, int]]:
+    """The parts of the report's time in which the pod lived: one, or one per UTC day in a report by day."""
+    start = max(pod.start_ms, query.since_ms)
+    end = min(query.until_ms if pod.end_ms is None else pod.end_ms, query.until_ms)
+    if start >= end:
+        return []
+    if query.by != "day":
+        return [(start, end)]
+    days = range(utc_day(start), utc_day(end - 1) + 1)
+    return [(max(start, day * DAY_MS), min(end, (day + 1) * DAY_MS)) for day in days]
+
+
+def _split(pod: PodSpan, facts: CostFacts, window: tuple[int, int]) -> Split:
+    end_ms = window[1] if pod.end_ms is None else pod.end_ms
+    lifetime = Lifetime(pod.start_ms, end_ms, pod.count, pod.slots)
+    work = [
+        Work(view.attempt_id, view.ended_at_ms - view.busy_ms, view.ended_at_ms)
+        for view in facts.attempts
+        if view.pod == pod.name and view.namespace == pod.namespace and view.ended_at_ms is not None and view.busy_ms
+    ]
+    return split_lifetime(lifetime, facts.rates.get(pod.accelerator_class, ()), work, *window)
+
+
+def _deployments(within: Iterable[AttemptView], pods: Iterable[PodSpan]) -> list[tuple[str, str]]:
+    return sorted({(v.namespace, v.deployment) for v in within} | {(p.namespace, p.deployment) for p in pods})
+
+
+def _line_json(line: _Line) -> dict[str, Any]:
+    allocated = line.busy_nano + line.idle_nano
+    priced = line.unpriced_pod_ms == 0
+    return {
+        **line.key,
+        "requests": len(line.request_ids),
+        "attempts": dict(sorted(line.outcomes.items())),
+        "audio_seconds": seconds(line.audio_ms),
+        "vendor_billed_seconds": seconds(line.billed_ms),
+        "in_house": {
+            "cost": from_nano(allocated) if priced else None,
+            "busy": from_nano(line.busy_nano),
+            "idle": from_nano(line.idle_nano),
+            "unpriced_pod_seconds": seconds(line.unpriced_pod_ms),
+            "approximate_pods": line.approximate_pods,
+            "per_audio_hour": per_hour(allocated, line.in_house_audio_ms) if priced and allocated else None,
+        },
+        "vendor": {
+            "cost": from_nano(line.vendor_nano),
+            "per_audio_hour": per_hour(line.vendor_nano, line.vendor_priced_ms),
+        },
+        "unpriced": line.unpriced,
+        "unknown": line.outcomes.get(Outcome.UNKNOWN.value, 0),
+        "pending": line.outcomes.get(PENDING, 0),
+    }
+
+
+def instant(at_ms: int) -> str:
+    """Milliseconds since the epoch -> RFC 3339, UTC."""
+    moment = datetime.fromtimestamp(at_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+
+
+def seconds(ms: int) -> str:
+    """Milliseconds -> seconds as exact decimal text."""
+    return f"{Decimal(ms) / 1000:.3f}"
+
+
+def per_hour(nano: int, ms: int) -> str | None:
+    """An amount for `ms` of audio -> decimal text per hour of audio, to a millionth; None for no audio."""
+    return f"{Decimal(nano) * HOUR_MS / ms / 1_000_000_000:.6f}" if ms else None

@@ -1,0 +1,79 @@
+"""May this spill attempt be made under its deployment's daily limit? Decided in one transaction, one at a time.
+
+Idempotent per attempt: a granted reservation is answered again with what was granted. A refusal is no fact and may
+become a grant when it is asked again.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, insert, text
+
+from insource.ledger import schema
+from insource.ledger.ingest import digest_of
+from insource.ledger.prices import PriceTable, charge_nano, from_nano, to_nano
+from insource.ledger.rating import MAX_NANO
+from insource.ledger.spill import SpillKey, SpillTotals, utc_day
+from insource.wire.records import ReservationAnswer, ReservationRequest
+
+DAILY_LIMIT = "daily_limit"
+UNPRICED = "unpriced"
+
+_BEFORE = text("SELECT remaining_nano, digest FROM reservation WHERE namespace = :namespace AND attempt_id = :attempt_id")
+_ENDED = text("""
+    SELECT 1 FROM usage WHERE namespace = :namespace AND attempt_id = :attempt_id AND kind = 'end' AND sequence >= 1
+""")
+
+
+class ReservationConflictError(Exception):
+    """The attempt has another reservation already, or is over."""
+
+
+def reserve(
+    connection: Connection,
+    namespace: str,
+    request: ReservationRequest,
+    *,
+    prices: PriceTable,
+    spill: SpillTotals,
+    now_ms: int,
+) -> ReservationAnswer:
+    """Grant if today's (UTC) spill + open reservations + this estimate stay within the limit, and remember it."""
+    digest = digest_of(request)
+    where = {"namespace": namespace, "attempt_id": request.attempt_id}
+    before = connection.execute(_BEFORE, where).one_or_none()
+    if before is not None:
+        if before.digest != digest:
+            raise ReservationConflictError(
+                f"attempt {request.attempt_id} has a reservation with another content: use a new attempt id"
+            )
+        return ReservationAnswer(granted=True, remaining=from_nano(before.remaining_nano))
+    if connection.execute(_ENDED, where).one_or_none() is not None:
+        raise ReservationConflictError(f"attempt {request.attempt_id} is over: use a new attempt id")
+    key = SpillKey(namespace, request.deployment, request.backend, utc_day(now_ms))
+    limit = to_nano(request.daily_limit)
+    left = max(0, limit - spill.spent(connection, key))
+    price = prices.at(request.vendor, request.model, request.unit.value, now_ms)
+    if price is None:
+        return ReservationAnswer(granted=False, reason=UNPRICED, remaining=from_nano(left))
+    amount = charge_nano(price, request.quantity)
+    if left == 0 or amount > left or amount > MAX_NANO:
+        return ReservationAnswer(granted=False, reason=DAILY_LIMIT, remaining=from_nano(left))
+    row = {
+        **where,
+        "deployment": request.deployment,
+        "backend": request.backend,
+        "vendor": request.vendor,
+        "model": request.model,
+        "unit": request.unit.value,
+        "quantity": request.quantity,
+        "day": key.day,
+        "daily_limit_nano": limit,
+        "amount_nano": amount,
+        "remaining_nano": left - amount,
+        "price_id": price.id,
+        "reserved_at_ms": now_ms,
+        "digest": digest,
+    }
+    connection.execute(insert(schema.reservation), [row])
+    spill.add(key, amount)
+    return ReservationAnswer(granted=True, remaining=from_nano(left - amount))

@@ -1,0 +1,110 @@
+"""What kinds of object exist: the registry that built-in kinds and CRDs enter, and how a kind is looked up.
+
+Knows nothing of objects, only of their descriptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from insource.local.schema import Node
+from insource.local.store_errors import ApiError, Object
+
+KindRef = tuple[str, str]
+"""(group, plural): `("", "pods")`, `("apps", "deployments")`, `("insource.dev", "modeldeployments")`."""
+
+
+@dataclass(frozen=True)
+class PrinterColumn:
+    """One column of `kubectl get`; `json_path` as in a CRD (`.spec.color`)."""
+
+    name: str
+    type: str
+    json_path: str
+    priority: int = 0
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class ScalePaths:
+    """Where a kind keeps what the scale subresource shows."""
+
+    replicas: str
+    status_replicas: str
+    selector: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ResourceKind:
+    """One served kind in one version."""
+
+    group: str
+    version: str
+    plural: str
+    singular: str
+    kind: str
+    namespaced: bool = True
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    status_subresource: bool = False
+    schema: Node = field(default_factory=Node.open)
+    """What is pruned, defaulted, validated and how lists merge."""
+    printer_columns: tuple[PrinterColumn, ...] = ()
+    scale: ScalePaths | None = None
+    selectable_fields: tuple[str, ...] = ()
+    """Field selectors beyond metadata.name and metadata.namespace, such as `spec.nodeName`."""
+    custom: bool = False
+    """True for a kind that a CRD defines: pruned, strictly validated, no strategic merge."""
+    generation: str = "none"
+    """What raises metadata.generation: `none`, `spec` (all but metadata and status), `spec+annotations` (Deployments)."""
+    list_kind: str = ""
+    verbs: tuple[str, ...] = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+    subresources: tuple[str, ...] = ()
+    """Further subresources, beyond status and scale, for discovery: `log`, `token`."""
+    openapi: Object | None = None
+    """A CRD's openAPIV3Schema as it was given."""
+
+    @property
+    def ref(self) -> KindRef:
+        return (self.group, self.plural)
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+class Kinds:
+    """All served kinds, by (group, plural) and by (group, Kind)."""
+
+    def __init__(self) -> None:
+        self._by_ref: dict[KindRef, ResourceKind] = {}
+        self._by_kind: dict[tuple[str, str], ResourceKind] = {}
+
+    def add(self, kind: ResourceKind) -> None:
+        self._by_ref[kind.ref] = kind
+        self._by_kind[(kind.group, kind.kind)] = kind
+
+    def remove(self, ref: KindRef) -> None:
+        kind = self._by_ref.pop(ref, None)
+        if kind is not None:
+            self._by_kind.pop((kind.group, kind.kind), None)
+
+    def find(self, ref: KindRef) -> ResourceKind | None:
+        return self._by_ref.get(ref)
+
+    def resolve(self, kind: KindRef | ResourceKind) -> ResourceKind:
+        """The present description of a kind. Raises ApiError 404 if it is not served."""
+        ref = kind.ref if isinstance(kind, ResourceKind) else kind
+        found = self._by_ref.get(ref)
+        if found is None:
+            raise ApiError(404, "NotFound", "the server could not find the requested resource")
+        return found
+
+    def of_object(self, api_version: str, kind: str) -> ResourceKind | None:
+        """The kind that an object's own `apiVersion` and `kind` name, in whatever version it is served."""
+        group = api_version.rpartition("/")[0]
+        return self._by_kind.get((group, kind))
+
+    def __iter__(self) -> Iterator[ResourceKind]:
+        return iter(list(self._by_ref.values()))

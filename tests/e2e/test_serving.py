@@ -1,0 +1,111 @@
+"""The whole path: kubectl apply, a real recogniser, the OpenAI SDK, usage and cost in the ledger."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+from jiwer import wer
+from openai import OpenAI
+from whisper_normalizer.english import EnglishTextNormalizer
+
+from tests.audio import ENCODINGS, encode, with_false_duration
+from tests.e2e.installation import CLIPS, EXAMPLES, Installation, eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("e2e-serving")]
+
+
+@pytest.fixture(scope="module")
+def served(installation: Installation) -> Installation:
+    installation.kubectl("apply", "-f", str(EXAMPLES / "transcription.yaml"))
+    installation.wait_ready("dictation")
+    return installation
+
+
+@pytest.fixture(scope="module")
+def client(served: Installation) -> Any:
+    with OpenAI(base_url=served.url("dictation"), api_key=served.api_key, max_retries=0) as sdk:
+        yield sdk
+
+
+def duration_ms(clip: Path) -> float:
+    with wave.open(str(clip)) as audio:
+        return audio.getnframes() * 1000 / audio.getframerate()
+
+
+def measured_ms(served: Installation, request_id: str) -> int:
+    """What the ledger has for one request; waits for the record to arrive."""
+    found: list[int] = []
+
+    def arrived() -> bool:
+        rows = served.ledger("/v1/attempts", namespace="voice", request_id=request_id)["attempts"]
+        found[:] = [
+            quantity["quantity"]
+            for row in rows
+            if row["outcome"] == "ok"
+            for quantity in row["quantities"]
+            if quantity["source"] == "measured"
+        ]
+        return bool(found)
+
+    eventually(arrived, timeout_s=20, what=f"request {request_id} is not in the ledger")
+    assert len(found) == 1
+    return found[0]
+
+
+def test_kubectl_prints_the_columns(served: Installation) -> None:
+    lines = served.kubectl("get", "mdep").stdout.splitlines()
+    assert lines[0].split() == ["NAME", "MODALITY", "READY", "PRIMARY", "REPLICAS", "REASON", "AGE"]
+    assert lines[1].split()[:5] == ["dictation", "Transcription", "True", "inhouse", "1"]
+
+
+def test_mean_word_error_rate_on_the_five_clips_is_at_most_ten_percent(client: Any) -> None:
+    normalise = EnglishTextNormalizer()
+    rates = []
+    for clip in CLIPS:
+        with clip.open("rb") as audio:
+            text = client.audio.transcriptions.create(file=audio, model="whisper-1").text
+        rates.append(wer(normalise(clip.with_suffix(".txt").read_text()), normalise(text)))
+    assert len(rates) == 5
+    assert fmean(rates) <= 0.10, rates
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: clip.stem[-4:])
+def test_ledger_has_the_clips_duration(served: Installation, client: Any, clip: Path, encoding: str) -> None:
+    raw = client.audio.transcriptions.with_raw_response.create(
+        file=(f"clip.{encoding}", encode(clip, encoding)), model="whisper-1"
+    )
+    assert measured_ms(served, raw.headers["x-request-id"]) == pytest.approx(duration_ms(clip), rel=0.01)
+
+
+def test_a_false_duration_in_the_header_changes_nothing(served: Installation, client: Any) -> None:
+    for audio in with_false_duration(CLIPS[1]):
+        raw = client.audio.transcriptions.with_raw_response.create(file=("clip.wav", audio), model="whisper-1")
+        assert measured_ms(served, raw.headers["x-request-id"]) == pytest.approx(duration_ms(CLIPS[1]), rel=0.01)
+
+
+def test_formats_and_streaming_through_the_gateway(client: Any) -> None:
+    audio = ("clip.wav", CLIPS[1].read_bytes())
+    create = client.audio.transcriptions.create
+    assert create(file=audio, model="whisper-1", response_format="srt").startswith("1\n00:00:0")
+    assert create(file=audio, model="whisper-1", response_format="vtt").startswith("WEBVTT")
+    assert "disposed" in create(file=audio, model="whisper-1", response_format="text").lower()
+    verbose = create(
+        file=audio, model="whisper-1", response_format="verbose_json", timestamp_granularities=["word", "segment"]
+    )
+    assert verbose.words
+    assert verbose.words[0].start < verbose.words[-1].end
+    events = list(create(file=audio, model="whisper-1", stream=True))
+    assert events[-1].type == "transcript.text.done"
+    assert "".join(e.delta for e in events if e.type == "transcript.text.delta").strip() == events[-1].text.strip()
+
+
+def test_cost_shows_units_and_prices(served: Installation) -> None:
+    printed = served.command("cost").stdout
+    assert "dictation" in printed
+    assert "inhouse" in printed
+    assert "\x1b[" not in printed

@@ -1,0 +1,71 @@
+"""The supervisor restarts what ends unasked, and leaves nothing when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from insource.cli import supervisor as module
+from insource.cli.supervisor import Program, Supervisor
+from insource.env import system_env
+
+CHILD = """#!/bin/sh
+sleep 600 &
+echo "$!" > "$PIDS/grandchild"
+trap 'echo asked > "$PIDS/asked"; exit 0' TERM
+while :; do sleep 0.05; done
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def until(check: object, timeout_s: float = 20) -> None:
+    assert callable(check)
+    async with asyncio.timeout(timeout_s):
+        while not check():
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    script = tmp_path / "child"
+    script.write_text(CHILD)
+    script.chmod(0o755)
+    # The child is run as `<python> -m insource ...`; here "python" is the script itself.
+    monkeypatch.setattr(module.sys, "executable", str(script))
+    return Program("child", (), tmp_path / "log", environment={"PIDS": str(tmp_path)}, grace_s=5)
+
+
+async def test_a_killed_child_is_started_again_and_stop_takes_its_children_along(child: Program, tmp_path: Path) -> None:
+    pids: dict[str, int] = {}
+    supervisor = Supervisor(system_env().clock, pids.update)
+    supervisor.start(child)
+    await until(lambda: (tmp_path / "grandchild").exists() and (tmp_path / "grandchild").read_text().strip())
+    first, orphan = pids["child"], int((tmp_path / "grandchild").read_text())
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: pids["child"] != first)
+    assert supervisor.restarts == {"child": 1}
+    await until(lambda: not alive(orphan))
+    await until(lambda: int((tmp_path / "grandchild").read_text().strip() or orphan) != orphan)
+    second, grandchild = pids["child"], int((tmp_path / "grandchild").read_text())
+    await supervisor.stop_all((("child", "unknown"),))
+    assert not alive(second)
+    await until(lambda: not alive(grandchild))
+
+
+async def test_a_child_is_asked_before_it_is_killed(child: Program, tmp_path: Path) -> None:
+    supervisor = Supervisor(system_env().clock, lambda pids: None)
+    supervisor.start(child)
+    await until(lambda: (tmp_path / "grandchild").exists())
+    await supervisor.stop("child")
+    await until(lambda: (tmp_path / "asked").exists())
+    assert supervisor.restarts == {}
