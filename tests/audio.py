@@ -70,7 +70,7 @@ def clip(name: str = "0880") -> Clip:
 
 @functools.cache
 def encoded(name: str = "0880", encoding: Encoding = "wav") -> bytes:
-    """The clip `name` as `encoding`: mp3 (CBR with Xing header), ogg and webm (Opus), m4a (AAC, moov at the end), flac."""
+    """The clip `name` as `encoding`: mp3 (CBR, Xing header), ogg and webm (Opus), m4a (AAC, moov at the end), flac."""
     return encode(clip(name).wav.read_bytes(), encoding)
 
 

@@ -120,8 +120,7 @@ def _check_granularities(asked: list[str], response_format: str) -> tuple[str, .
             raise _invalid("timestamp_granularities", "word or segment", granularity)
     if asked and response_format != "verbose_json":
         raise client_error(
-            "timestamp_granularities needs response_format 'verbose_json'; "
-            f"this request asks for '{response_format}'.",
+            f"timestamp_granularities needs response_format 'verbose_json'; this request asks for '{response_format}'.",
             param="timestamp_granularities",
             code="invalid_value",
         )

@@ -16,7 +16,7 @@ RETRY_AFTER_MAX_S = 120
 
 
 @dataclass(eq=False)  # Note: not frozen, because Python itself sets an exception's traceback
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818
     """An attempt that ends without a result: its outcome, and what the client reads if Envoy finds no other backend."""
 
     outcome: Outcome
@@ -44,7 +44,7 @@ def client_error(message: str, *, param: str | None = None, code: str | None = N
 def too_large(limit: int) -> Refusal:
     """413: the body is above `limit` bytes."""
     return client_error(
-        f"The request body is larger than {limit} bytes, the limit of this deployment; send shorter or compressed audio.",
+        f"The request body is larger than this deployment's limit of {limit} bytes; send shorter or compressed audio.",
         param="file",
         code="content_too_large",
         status=413,

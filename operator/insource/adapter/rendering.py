@@ -33,7 +33,7 @@ class Segment:
 
 
 def render(response_format: str, body: Mapping[str, Any], *, granularities: tuple[str, ...], audio_ms: int) -> bytes:
-    """The answer to the client. `body` is the backend's; `audio_ms` what we measured. Raises ValueError if it lacks parts."""
+    """The answer to the client, from the backend's `body` and our measure. Raises ValueError if `body` lacks parts."""
     text = checked_text(body)
     if response_format == "text":
         return f"{text}\n".encode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from insource.wire.headers import ADMIN_PORT, ROLE_PORTS
 from insource.wire.vocabulary import BackendKind, Modality
 
 _T = TypeVar("_T")
+_E = TypeVar("_E", bound=StrEnum)
 
 
 class SettingsError(Exception):
@@ -179,10 +181,10 @@ def _number(env: Mapping[str, str], name: str, kind: Callable[[str], _T], least:
     return number
 
 
-def _one_of(env: Mapping[str, str], name: str, kind: Callable[[str], _T]) -> _T:
+def _one_of(env: Mapping[str, str], name: str, kind: type[_E]) -> _E:
     value = _text(env, name)
     try:
         return kind(value)
     except ValueError:
-        known = ", ".join(kind)  # type: ignore[call-overload]
+        known = ", ".join(kind)
         raise SettingsError(f"{name} is {value!r}; it must be one of: {known}") from None

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from insource.api.conditions import StatusModel
-from insource.api.fields import ATOMIC, Money, Spec, Text, Word
+from insource.api.fields import ATOMIC, Money, Spec, Text
 
 
 class Toleration(Spec):
@@ -24,7 +24,7 @@ class AcceleratorClassSpec(Spec):
 
     resource_name: Annotated[str, Field(max_length=253, pattern=r"^([a-z0-9.-]+/[A-Za-z0-9._-]+)?$")] = ""
     """The extended resource, such as `nvidia.com/gpu`; empty for the CPU."""
-    node_selector: Annotated[dict[Word, Annotated[str, Field(max_length=63)]], Field(max_length=16)] = {}
+    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] = {}
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16, json_schema_extra=ATOMIC)] = ()
     runtime_class_name: Annotated[str, Field(max_length=253)] = ""
     price_per_hour: Money

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from insource.api.conditions import StatusModel
-from insource.api.fields import ATOMIC, SET, Duration, ModelId, Quantity, Spec, Word, listed_by
+from insource.api.fields import ATOMIC, SET, Duration, ModelId, Quantity, Spec, listed_by
 from insource.wire.vocabulary import Modality
 
 Argument = Annotated[str, Field(max_length=1024)]
@@ -24,8 +24,8 @@ class EnvVar(Spec):
 class Resources(Spec):
     """CPU and memory of one server container; the accelerator is added to the limits."""
 
-    requests: Annotated[dict[Word, Quantity], Field(max_length=8)] = {}
-    limits: Annotated[dict[Word, Quantity], Field(max_length=8)] = {}
+    requests: Annotated[dict[str, Quantity], Field(max_length=8)] = {}
+    limits: Annotated[dict[str, Quantity], Field(max_length=8)] = {}
 
 
 class InferenceRuntimeSpec(Spec):
@@ -50,7 +50,7 @@ class InferenceRuntimeSpec(Spec):
     usage: Literal["Measured"] = "Measured"
     """Where usage comes from: the adapter measures the audio itself."""
     model_delivery: Literal["Preloaded", "Download"] = "Download"
-    """Preloaded: the weights are in the image. Download: the server fetches them into the scratch volume `$(CACHE_DIR)`."""
+    """Preloaded: the weights are in the image. Download: the server fetches them into the volume `$(CACHE_DIR)`."""
     resources: Resources | None = None
 
 

@@ -35,7 +35,7 @@ class AllowedDeployments(Spec):
 
     names: Annotated[tuple[Label, ...], Field(max_length=256, json_schema_extra=SET)] = ()
     """Empty: none by name."""
-    match_labels: Annotated[dict[Word, Annotated[str, Field(max_length=63)]], Field(max_length=16)] = {}
+    match_labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] = {}
     """ModelDeployments that carry all of these labels; empty: none by label."""
 
 

@@ -58,14 +58,14 @@ class Child:
     uid: str = ""
     applied: str = ""
     """Annotation `meta.ANNOTATION_APPLIED`: digest of what was last applied."""
-    labels: Mapping[str, str] = NOTHING
+    labels: Mapping[str, str] = field(default_factory=dict)
     desired: int = 0
     """Deployment: spec.replicas."""
     ready: int = 0
     """Deployment: status.readyReplicas of the current template (0 until it has observed its generation)."""
     message: str = ""
     """Deployment: why it cannot create pods (ReplicaFailure: a quota's own words)."""
-    data: Mapping[str, Any] = NOTHING
+    data: Mapping[str, Any] = field(default_factory=dict)
     """ControllerRevision: its data."""
     order: int = 0
     """ControllerRevision: its revision number."""
@@ -131,7 +131,7 @@ class VendorSnapshot:
     children: tuple[Child, ...] = ()
     """Deployment, Service and ConfigMap labelled with this Vendor."""
     pods: tuple[Pod, ...] = ()
-    adapter: VendorAdapter = VendorAdapter()
+    adapter: VendorAdapter = field(default_factory=VendorAdapter)
 
 
 @dataclass(frozen=True, slots=True)

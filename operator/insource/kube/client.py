@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
+from insource.env import Env
 from insource.kube.resources import Object, Resource
+
+if TYPE_CHECKING:
+    from insource.kube.aiohttp_client import AiohttpClient
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 
@@ -63,7 +67,7 @@ class Client(Protocol):
     def watch(
         self, resource: Resource, namespace: str = "", *, resource_version: str, labels: str = "", timeout_s: int = 300
     ) -> AsyncGenerator[WatchEvent, None]:
-        """Changes after `resource_version`, until the server ends it after about `timeout_s`. `ApiError` 410: relist."""
+        """Changes after `resource_version`, until the server ends it after about `timeout_s`. 410: relist."""
         ...
 
     async def apply(
@@ -95,3 +99,13 @@ class Client(Protocol):
     ) -> Object:
         """`status` of a TokenRequest: `token`, `expirationTimestamp`."""
         ...
+
+
+async def connect(kubeconfig: str | None, env: Env) -> AiohttpClient:
+    """A client of the cluster that `kubeconfig` names; None: the pod's own cluster, else the user's default file.
+
+    Raises `ApiError` with what is wrong if there is no usable configuration. The caller closes the client.
+    """
+    from insource.kube import aiohttp_client  # it implements this module's Protocol, so it cannot be imported above
+
+    return await aiohttp_client.connect(kubeconfig, env)

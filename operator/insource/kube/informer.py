@@ -41,7 +41,7 @@ def whole(obj: Object) -> Object:
 
 
 class Informer(Generic[T]):
-    """Keeps `cache` level with the API. `cache.synced` is set after the first list; `cache.subscribe` tells of changes."""
+    """Keeps `cache` level with the API; `cache.synced` and `cache.subscribe` tell of it."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Informer(Generic[T]):
         resource: Resource,
         env: Env,
         project: Callable[[Object], T],
-        options: InformerOptions = InformerOptions(),  # noqa: B008 frozen
+        options: InformerOptions = InformerOptions(),
         cache: Cache[T] | None = None,
     ) -> None:
         self.resource = resource

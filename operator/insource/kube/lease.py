@@ -59,9 +59,7 @@ class Election:
 
     def wrote(self, version: str, sent_at: float, now: float) -> Election:
         """Our write, sent at `sent_at`, succeeded."""
-        return replace(
-            self, seen=(self.identity, version), seen_at=now, held_until=sent_at + self.times.lease_s
-        )
+        return replace(self, seen=(self.identity, version), seen_at=now, held_until=sent_at + self.times.lease_s)
 
     def lost(self) -> Election:
         """Somebody else holds it, or we gave it up."""
@@ -74,7 +72,7 @@ def micro_time(moment: datetime) -> str:
 
 
 class LeaseElector:
-    """Holds the Lease `namespace/name` as `identity` whenever it can. `on_lead` is called each time we begin to lead."""
+    """Holds the Lease `namespace/name` as `identity` when it can; calls `on_lead` each time we begin to lead."""
 
     def __init__(
         self,
@@ -85,7 +83,7 @@ class LeaseElector:
         name: str,
         identity: str,
         on_lead: Callable[[], None],
-        times: LeaseTimes = LeaseTimes(),  # noqa: B008 frozen
+        times: LeaseTimes = LeaseTimes(),
     ) -> None:
         self._client = client
         self._clock = env.clock

@@ -79,7 +79,7 @@ class WorkQueue(Generic[K]):
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         ceiling = min(self._backoff_limit_s, self._backoff_s * 2 ** min(failures, 32))
-        delay = max(at_least_s, ceiling * self._rng.uniform(0.5, 1.0))
+        delay: float = max(at_least_s, ceiling * self._rng.uniform(0.5, 1.0))
         self.add_after(key, delay)
         return delay
 

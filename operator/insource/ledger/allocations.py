@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any
 
 from sqlalchemy import Connection, insert, text
 
 from insource.api import meta
+from insource.domain.pricing import class_price_nano
 from insource.ledger import schema
-from insource.ledger.prices import NANO, instant_ms
+from insource.ledger.prices import instant_ms
 
 BOUND = "bound"
 RELEASED = "released"
@@ -75,10 +75,10 @@ def read_class(accelerator_class: Mapping[str, Any]) -> ClassPrice:
     if price in (None, ""):
         return ClassPrice(name, None, "AcceleratorClass without pricePerHour")
     try:
-        hourly = (Decimal(str(price)) * Decimal(str(factor)) * NANO).to_integral_value(rounding=ROUND_HALF_EVEN)
-        return ClassPrice(name, int(hourly), f"pricePerHour {price} x overheadFactor {factor}")
-    except (InvalidOperation, ValueError, OverflowError):
+        hourly_nano = class_price_nano(str(price), str(factor))
+    except ValueError:
         return ClassPrice(name, None, f"unreadable: pricePerHour {price!r}, overheadFactor {factor!r}")
+    return ClassPrice(name, hourly_nano, f"pricePerHour {price} x overheadFactor {factor}")
 
 
 def record_pods(connection: Connection, pods: Iterable[PodFacts], seen_before: Iterable[str], *, now_ms: int) -> None:

@@ -173,7 +173,8 @@ def _agree(
         overdue = end is None or now_ms - end["ended_at_ms"] > patience.grace_ms
         return False if overdue else None
     return bool(
-        sighting["outcome"] == outcome and all(sighting[name] == row[name] for name in ("backend", "role", "deployment"))
+        sighting["outcome"] == outcome
+        and all(sighting[name] == row[name] for name in ("backend", "role", "deployment"))
     )
 
 
@@ -210,5 +211,3 @@ def _group(rows: Iterable[Row]) -> dict[AttemptKey, list[Row]]:
     for row in rows:
         groups.setdefault(_key(row), []).append(row)
     return groups
-
-

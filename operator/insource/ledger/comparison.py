@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from insource.domain.pricing import amount_of, divided_half_even
 from insource.ledger.attempts import AttemptView
 from insource.ledger.occupancy import Split
-from insource.ledger.prices import PriceTable, divide_half_even, from_nano
+from insource.ledger.prices import PriceTable
 from insource.ledger.rating import cheapest, counterfactual_nano
 from insource.ledger.rows import PodSpan
 from insource.wire.vocabulary import Role, Unit
@@ -44,7 +45,7 @@ def compare(
     unpriced_ms = sum(split.unpriced_ms for _, split in held)
     in_house = None if unpriced_ms else sum(split.allocated_nano for _, split in held)
     pod_ms = sum(window[1] - window[0] for window, _ in held)
-    replica_hour = None if in_house is None or not pod_ms else divide_half_even(in_house * HOUR_MS, pod_ms)
+    replica_hour = None if in_house is None or not pod_ms else divided_half_even(in_house * HOUR_MS, pod_ms)
     offers = facts.prices.offers(Unit.AUDIO_MS.value)
     costs = {offer: counterfactual_nano(served, *offer, facts.prices) for offer in offers}
     reference = query.reference or facts.references.get(deployment) or _last_used(mine)
@@ -59,8 +60,8 @@ def compare(
         return {
             "vendor": vendor[0],
             "model": vendor[1],
-            "price_per_audio_hour": None if hour is None else from_nano(hour),
-            "counterfactual": None if cost is None else from_nano(cost),
+            "price_per_audio_hour": None if hour is None else amount_of(hour),
+            "counterfactual": None if cost is None else amount_of(cost),
             "saved": None if saved is None else signed(saved),
             "break_even_audio_hours_per_hour": None
             if replica_hour is None or not hour
@@ -71,8 +72,8 @@ def compare(
         "namespace": deployment[0],
         "deployment": deployment[1],
         "in_house_audio_seconds": f"{Decimal(sum(q for _, q, _ in served)) / 1000:.3f}",
-        "in_house_cost": None if in_house is None else from_nano(in_house),
-        "replica_hour": None if replica_hour is None else from_nano(replica_hour),
+        "in_house_cost": None if in_house is None else amount_of(in_house),
+        "replica_hour": None if replica_hour is None else amount_of(replica_hour),
         "reference": against(reference),
         "cheapest": against(best),
     }
@@ -83,12 +84,12 @@ def audio_hour_nano(prices: PriceTable, vendor: tuple[str, str], at_ms: int) -> 
     price = prices.at(*vendor, Unit.AUDIO_MS.value, at_ms)
     if price is None or price.price_nano is None:
         return None
-    return divide_half_even(price.price_nano * HOUR_MS, price.per)
+    return divided_half_even(price.price_nano * HOUR_MS, price.per)
 
 
 def signed(nano: int) -> str:
     """An amount that may be below zero, as decimal text."""
-    return f"-{from_nano(-nano)}" if nano < 0 else from_nano(nano)
+    return f"-{amount_of(-nano)}" if nano < 0 else amount_of(nano)
 
 
 def _last_used(views: Iterable[AttemptView]) -> tuple[str, str] | None:
@@ -100,7 +101,5 @@ def _last_used(views: Iterable[AttemptView]) -> tuple[str, str] | None:
     return last.vendor, last.model
 
 
-def _cheapest_now(
-    offers: Iterable[tuple[str, str]], prices: PriceTable, at_ms: int
-) -> tuple[str, str] | None:
+def _cheapest_now(offers: Iterable[tuple[str, str]], prices: PriceTable, at_ms: int) -> tuple[str, str] | None:
     return cheapest({offer: audio_hour_nano(prices, offer, at_ms) for offer in offers})

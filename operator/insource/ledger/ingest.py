@@ -84,7 +84,7 @@ class _Batch:
         self._starts: dict[str, AttemptStarted] = {}
         for row in connection.execute(_ATTEMPTS, where).mappings():
             self._start_digests[row["attempt_id"]] = row["digest"]
-            self._starts[row["attempt_id"]] = start_of(row)
+            self._starts[row["attempt_id"]] = start_of(dict(row))
         self._end_digests: dict[tuple[str, int], bytes] = {}
         stored: dict[str, list[Mapping[str, Any]]] = {}
         for row in connection.execute(_ENDS, where).mappings():

@@ -6,14 +6,12 @@ Entries come from PriceBook objects, are kept as rows, and are looked up at an a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any
 
-from insource.wire.vocabulary import Unit
+from insource.domain import pricing
 
-NANO = 1_000_000_000
 DEFAULT_BOOK = "default"
 
 EntryKey = tuple[str, str, str, str, int]
@@ -21,7 +19,7 @@ EntryKey = tuple[str, str, str, str, int]
 
 
 @dataclass(frozen=True)
-class PriceEntry:
+class StoredPrice:
     """One price: `price_nano` per `per` units, in steps of `increment`, at least `minimum` units; None: withdrawn."""
 
     id: int
@@ -41,16 +39,12 @@ class PriceEntry:
         return (self.book, self.vendor, self.model, self.unit, self.effective_from_ms)
 
 
-class InvalidPriceError(ValueError):
-    """A price book entry that cannot be read; says which and why."""
-
-
 class PriceTable:
     """Entries in force, looked up by time. Immutable: a change of the books makes a new one."""
 
-    def __init__(self, entries: Iterable[PriceEntry] = ()) -> None:
-        self.entries: Mapping[EntryKey, PriceEntry] = {entry.key: entry for entry in entries}
-        self._by_item: dict[tuple[str, str, str], list[PriceEntry]] = {}
+    def __init__(self, entries: Iterable[StoredPrice] = ()) -> None:
+        self.entries: Mapping[EntryKey, StoredPrice] = {entry.key: entry for entry in entries}
+        self._by_item: dict[tuple[str, str, str], list[StoredPrice]] = {}
         for entry in self.entries.values():
             if entry.price_nano is not None:
                 self._by_item.setdefault((entry.vendor, entry.model, entry.unit), []).append(entry)
@@ -58,7 +52,7 @@ class PriceTable:
             # The latest first; of two books that say different things from the same moment on, the default one.
             found.sort(key=lambda entry: (-entry.effective_from_ms, entry.book != DEFAULT_BOOK, entry.book))
 
-    def at(self, vendor: str, model: str, unit: str, at_ms: int) -> PriceEntry | None:
+    def at(self, vendor: str, model: str, unit: str, at_ms: int) -> StoredPrice | None:
         """The price in force at that moment, or None: unpriced."""
         for entry in self._by_item.get((vendor, model, unit), ()):
             if entry.effective_from_ms <= at_ms:
@@ -70,39 +64,23 @@ class PriceTable:
         return tuple(sorted({(vendor, model) for vendor, model, sold in self._by_item if sold == unit}))
 
 
-def charge_nano(price: PriceEntry, quantity: int) -> int:
-    """What `quantity` units cost: the minimum and whole increments first, then rounded once, half-even, to the nano."""
+def charge_nano(price: StoredPrice, quantity: int) -> int:
+    """What `quantity` units cost (`domain.pricing`): minimum and increments first, rounded once, half-even."""
     if price.price_nano is None:
         raise ValueError("a withdrawn price has no charge")
-    if quantity == 0:
-        return 0
-    billed = max(quantity, price.minimum)
-    billed += -billed % max(price.increment, 1)
-    return divide_half_even(billed * price.price_nano, price.per)
-
-
-def divide_half_even(numerator: int, denominator: int) -> int:
-    """`numerator / denominator` to the nearest integer, ties to the even one; both not negative."""
-    quotient, remainder = divmod(numerator, denominator)
-    twice = 2 * remainder
-    return quotient + (1 if twice > denominator or (twice == denominator and quotient % 2) else 0)
-
-
-def to_nano(text: str) -> int:
-    """Decimal text in the installation's currency -> nanos, half-even. Raises InvalidPriceError."""
-    try:
-        value = Decimal(text)
-        if not value.is_finite() or value < 0:
-            raise InvalidPriceError(f"{text!r} is not an amount: write a decimal number such as 0.006")
-        return int((value * NANO).to_integral_value(rounding=ROUND_HALF_EVEN))
-    except InvalidOperation:
-        raise InvalidPriceError(f"{text!r} is not an amount: write a decimal number such as 0.006") from None
-
-
-def from_nano(nano: int) -> str:
-    """Nanos -> decimal text without an exponent or trailing zeros."""
-    text = f"{Decimal(nano) / NANO:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    entry = pricing.PriceEntry(
+        id=str(price.id),
+        vendor=price.vendor,
+        model=price.model,
+        unit=price.unit,
+        price_nano=price.price_nano,
+        per=price.per,
+        effective_from_ms=price.effective_from_ms,
+        minimum=price.minimum,
+        increment=price.increment,
+        source=price.source,
+    )
+    return pricing.charge_nano(entry, quantity)
 
 
 def instant_ms(text: str) -> int:
@@ -112,14 +90,10 @@ def instant_ms(text: str) -> int:
     return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
 
 
-def changes(known: Mapping[EntryKey, PriceEntry], book: str, entries: Iterable[PriceEntry]) -> list[PriceEntry]:
+def changes(known: Mapping[EntryKey, StoredPrice], book: str, entries: Iterable[StoredPrice]) -> list[StoredPrice]:
     """What to record so that the rows say what `book` says now: new and corrected entries, and withdrawals."""
     wanted = {entry.key: entry for entry in entries}
-    fresh = [
-        entry
-        for key, entry in wanted.items()
-        if key not in known or replace(known[key], id=entry.id) != entry
-    ]
+    fresh = [entry for key, entry in wanted.items() if key not in known or replace(known[key], id=entry.id) != entry]
     gone = [
         replace(entry, id=0, price_nano=None)
         for key, entry in known.items()
@@ -128,30 +102,19 @@ def changes(known: Mapping[EntryKey, PriceEntry], book: str, entries: Iterable[P
     return fresh + gone
 
 
-def read_book(book: Mapping[str, Any]) -> tuple[list[PriceEntry], list[str]]:
+def read_book(book: Mapping[str, Any]) -> tuple[list[StoredPrice], list[str]]:
     """Entries of a PriceBook object, and what is wrong with those that cannot be read."""
     name = str(book["metadata"]["name"])
-    entries: list[PriceEntry] = []
+    found: list[StoredPrice] = []
     problems: list[str] = []
     for index, raw in enumerate(book.get("spec", {}).get("entries", [])):
         try:
-            entries.append(_read_entry(name, raw))
-        except (KeyError, ValueError) as error:
+            found += [_stored(name, entry) for entry in pricing.entries_of(name, {"entries": [raw]})]
+        except ValueError as error:
             problems.append(f"PriceBook {name} spec.entries[{index}]: {error}")
-    return entries, problems
+    return found, problems
 
 
-def _read_entry(book: str, raw: Mapping[str, Any]) -> PriceEntry:
-    return PriceEntry(
-        id=0,
-        book=book,
-        vendor=str(raw["vendor"]),
-        model=str(raw["model"]),
-        unit=Unit(raw["unit"]).value,
-        effective_from_ms=instant_ms(str(raw["effectiveFrom"])),
-        price_nano=to_nano(str(raw["price"])),
-        per=int(raw.get("per") or 1),
-        minimum=int(raw.get("minimum") or 0),
-        increment=int(raw.get("increment") or 1),
-        source=str(raw.get("source") or ""),
-    )
+def _stored(book: str, entry: pricing.PriceEntry) -> StoredPrice:
+    fields = {key: value for key, value in asdict(entry).items() if key != "id"}
+    return StoredPrice(id=0, book=book, **fields)

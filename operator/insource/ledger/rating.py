@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from insource.ledger.prices import PriceEntry, PriceTable, charge_nano
+from insource.ledger.prices import PriceTable, StoredPrice, charge_nano
 from insource.wire.records import AttemptEnded, AttemptStarted, Quantity
 from insource.wire.vocabulary import BackendKind, Outcome, Unit, UsageSource
 
@@ -55,7 +55,7 @@ def chargeable(outcome: Outcome, quantities: Iterable[Quantity]) -> tuple[Quanti
     return tuple(chosen)
 
 
-def price_quantity(quantity: Quantity, price: PriceEntry | None) -> Charge:
+def price_quantity(quantity: Quantity, price: StoredPrice | None) -> Charge:
     """One quantity at one price, or unpriced without one (or beyond what 64 bits can hold)."""
     amount = None if price is None else charge_nano(price, quantity.quantity)
     if price is None or amount is None or amount > MAX_NANO:
@@ -73,7 +73,9 @@ def total_nano(charges: Iterable[Charge]) -> int | None:
     return total
 
 
-def counterfactual_nano(units: Iterable[tuple[Unit, int, int]], vendor: str, model: str, prices: PriceTable) -> int | None:
+def counterfactual_nano(
+    units: Iterable[tuple[Unit, int, int]], vendor: str, model: str, prices: PriceTable
+) -> int | None:
     """What `(unit, quantity, at_ms)` would have cost at this vendor at the time; None if any of it has no price.
 
     Each is charged by itself, so that a vendor's minimum and increment count as they would have.

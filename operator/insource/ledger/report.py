@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from insource.domain.pricing import amount_of
 from insource.ledger.attempts import PENDING, AttemptView
 from insource.ledger.comparison import compare
 from insource.ledger.occupancy import Lifetime, Rate, Split, Work, split_lifetime
-from insource.ledger.prices import PriceTable, from_nano
+from insource.ledger.prices import PriceTable
 from insource.ledger.rows import PodSpan
 from insource.ledger.spill import DAY_MS, utc_day
 from insource.wire.vocabulary import Outcome, Unit
@@ -106,7 +107,10 @@ def cost_report(facts: CostFacts, query: CostQuery) -> dict[str, Any]:
 
 
 def _lines(
-    facts: CostFacts, within: Iterable[AttemptView], splits: Iterable[tuple[PodSpan, tuple[int, int], Split]], query: CostQuery
+    facts: CostFacts,
+    within: Iterable[AttemptView],
+    splits: Iterable[tuple[PodSpan, tuple[int, int], Split]],
+    query: CostQuery,
 ) -> list[_Line]:
     lines: dict[tuple[str, ...], _Line] = {}
 
@@ -130,9 +134,7 @@ def _lines(
     return [lines[key] for key in sorted(lines)]
 
 
-def _total(
-    within: Iterable[AttemptView], splits: Iterable[tuple[PodSpan, tuple[int, int], Split]]
-) -> _Line:
+def _total(within: Iterable[AttemptView], splits: Iterable[tuple[PodSpan, tuple[int, int], Split]]) -> _Line:
     total = _Line({})
     for view in within:
         total.take(view)
@@ -191,15 +193,15 @@ def _line_json(line: _Line) -> dict[str, Any]:
         "audio_seconds": seconds(line.audio_ms),
         "vendor_billed_seconds": seconds(line.billed_ms),
         "in_house": {
-            "cost": from_nano(allocated) if priced else None,
-            "busy": from_nano(line.busy_nano),
-            "idle": from_nano(line.idle_nano),
+            "cost": amount_of(allocated) if priced else None,
+            "busy": amount_of(line.busy_nano),
+            "idle": amount_of(line.idle_nano),
             "unpriced_pod_seconds": seconds(line.unpriced_pod_ms),
             "approximate_pods": line.approximate_pods,
             "per_audio_hour": per_hour(allocated, line.in_house_audio_ms) if priced and allocated else None,
         },
         "vendor": {
-            "cost": from_nano(line.vendor_nano),
+            "cost": amount_of(line.vendor_nano),
             "per_audio_hour": per_hour(line.vendor_nano, line.vendor_priced_ms),
         },
         "unpriced": line.unpriced,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, insert, text
 
+from insource.domain.pricing import amount_of, nano_of
 from insource.ledger import schema
 from insource.ledger.ingest import digest_of
-from insource.ledger.prices import PriceTable, charge_nano, from_nano, to_nano
+from insource.ledger.prices import PriceTable, charge_nano
 from insource.ledger.rating import MAX_NANO
 from insource.ledger.spill import SpillKey, SpillTotals, utc_day
 from insource.wire.records import ReservationAnswer, ReservationRequest
@@ -18,7 +19,9 @@ from insource.wire.records import ReservationAnswer, ReservationRequest
 DAILY_LIMIT = "daily_limit"
 UNPRICED = "unpriced"
 
-_BEFORE = text("SELECT remaining_nano, digest FROM reservation WHERE namespace = :namespace AND attempt_id = :attempt_id")
+_BEFORE = text(
+    "SELECT remaining_nano, digest FROM reservation WHERE namespace = :namespace AND attempt_id = :attempt_id"
+)
 _ENDED = text("""
     SELECT 1 FROM usage WHERE namespace = :namespace AND attempt_id = :attempt_id AND kind = 'end' AND sequence >= 1
 """)
@@ -46,18 +49,18 @@ def reserve(
             raise ReservationConflictError(
                 f"attempt {request.attempt_id} has a reservation with another content: use a new attempt id"
             )
-        return ReservationAnswer(granted=True, remaining=from_nano(before.remaining_nano))
+        return ReservationAnswer(granted=True, remaining=amount_of(before.remaining_nano))
     if connection.execute(_ENDED, where).one_or_none() is not None:
         raise ReservationConflictError(f"attempt {request.attempt_id} is over: use a new attempt id")
     key = SpillKey(namespace, request.deployment, request.backend, utc_day(now_ms))
-    limit = to_nano(request.daily_limit)
+    limit = nano_of(request.daily_limit)
     left = max(0, limit - spill.spent(connection, key))
     price = prices.at(request.vendor, request.model, request.unit.value, now_ms)
     if price is None:
-        return ReservationAnswer(granted=False, reason=UNPRICED, remaining=from_nano(left))
+        return ReservationAnswer(granted=False, reason=UNPRICED, remaining=amount_of(left))
     amount = charge_nano(price, request.quantity)
     if left == 0 or amount > left or amount > MAX_NANO:
-        return ReservationAnswer(granted=False, reason=DAILY_LIMIT, remaining=from_nano(left))
+        return ReservationAnswer(granted=False, reason=DAILY_LIMIT, remaining=amount_of(left))
     row = {
         **where,
         "deployment": request.deployment,
@@ -76,4 +79,4 @@ def reserve(
     }
     connection.execute(insert(schema.reservation), [row])
     spill.add(key, amount)
-    return ReservationAnswer(granted=True, remaining=from_nano(left - amount))
+    return ReservationAnswer(granted=True, remaining=amount_of(left - amount))

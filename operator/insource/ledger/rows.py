@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection, text
 
-from insource.ledger.attempts import AttemptRows
+from insource.ledger.attempts import AttemptRows, Row
 from insource.ledger.occupancy import Rate
 
 
@@ -57,15 +56,17 @@ def load_attempts(connection: Connection, selection: Selection) -> AttemptRows:
         f" UNION SELECT * FROM ({select('namespace, attempt_id', 'sighting')})"
     )
 
-    def of(table: str) -> Sequence[RowMapping]:
-        found = connection.execute(text(f"WITH ids AS ({ids}) SELECT t.* FROM ids JOIN {table} t USING (namespace, attempt_id)"), values)
-        return found.mappings().all()
+    def of(table: str) -> tuple[Row, ...]:
+        found = connection.execute(
+            text(f"WITH ids AS ({ids}) SELECT t.* FROM ids JOIN {table} t USING (namespace, attempt_id)"), values
+        )
+        return tuple(dict(row) for row in found.mappings())
 
     return AttemptRows(
-        attempts=tuple(of("attempt")),
-        usage=tuple(of("usage")),
-        charges=tuple(of("charge")),
-        sightings=tuple(of("sighting")),
+        attempts=of("attempt"),
+        usage=of("usage"),
+        charges=of("charge"),
+        sightings=of("sighting"),
     )
 
 

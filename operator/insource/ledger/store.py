@@ -17,7 +17,7 @@ from insource.env import Clock
 from insource.ledger import schema
 from insource.ledger.database import migrate, open_readers, open_writer
 from insource.ledger.ingest import ingest_records, ingest_sightings, rate_unpriced
-from insource.ledger.prices import PriceEntry, PriceTable, changes
+from insource.ledger.prices import PriceTable, StoredPrice, changes
 from insource.ledger.reservations import reserve
 from insource.ledger.spill import SpillTotals
 from insource.ledger.writer import Writer
@@ -95,7 +95,7 @@ class Store:
             )
         )
 
-    async def record_book(self, book: str, entries: Iterable[PriceEntry]) -> int:
+    async def record_book(self, book: str, entries: Iterable[StoredPrice]) -> int:
         """Record what a price book says now (none: it is gone), and charge what had no price. Returns new rows."""
         wanted = list(entries)
         return await self._writer.write(lambda connection: self._record_book(connection, book, wanted))
@@ -126,7 +126,7 @@ class Store:
         self._spill.forget()
         self._prices = None
 
-    def _record_book(self, connection: Connection, book: str, wanted: list[PriceEntry]) -> int:
+    def _record_book(self, connection: Connection, book: str, wanted: list[StoredPrice]) -> int:
         known = load_prices(connection).entries
         rows = [
             {key: value for key, value in asdict(entry).items() if key != "id"}
@@ -143,10 +143,10 @@ class Store:
 
 def load_prices(connection: Connection) -> PriceTable:
     """The entries that stand (withdrawn ones too, without a price), from the rows."""
-    return PriceTable(PriceEntry(**row) for row in connection.execute(_PRICES).mappings())
+    return PriceTable(StoredPrice(**row) for row in connection.execute(_PRICES).mappings())
 
 
-def _next_sequence(connection: Connection, entry: PriceEntry) -> int:
+def _next_sequence(connection: Connection, entry: StoredPrice) -> int:
     statement = text("""
         SELECT coalesce(max(sequence) + 1, 0) FROM price WHERE book = :book AND vendor = :vendor AND model = :model
             AND unit = :unit AND effective_from_ms = :effective_from_ms

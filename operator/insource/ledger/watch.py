@@ -1,4 +1,4 @@
-"""Keeps allocations and prices level with the cluster. A thin shell: what to record is decided in `allocations`, `prices`.
+"""Keeps allocations and prices level with the cluster; what to record is decided in `allocations` and `prices`.
 
 Level-triggered: every change, and every heartbeat, brings all rows level with what is there now.
 """
@@ -17,15 +17,16 @@ from insource.kube import resources
 from insource.kube.client import Client
 from insource.kube.informer import Informer, InformerOptions
 from insource.ledger.allocations import ClassPrice, PodFacts, read_class, read_pod, record_class_price, record_pods
-from insource.ledger.prices import PriceEntry, read_book
+from insource.ledger.prices import StoredPrice, read_book
 from insource.ledger.store import Store
 
 _log = structlog.get_logger(__name__)
 
 HEARTBEAT_S = 10.0
 
-Book = tuple[str, tuple[PriceEntry, ...], tuple[str, ...]]
+Book = tuple[str, tuple[StoredPrice, ...], tuple[str, ...]]
 """A price book's name, its entries, and what is wrong with the rest."""
+Reference = tuple[tuple[str, str], tuple[str, str] | None]
 References = dict[tuple[str, str], tuple[str, str]]
 """(namespace, deployment) -> the (vendor, model) that its cost is compared with."""
 
@@ -41,19 +42,16 @@ class Watch:
         )
         self._classes: Informer[ClassPrice] = Informer(client, resources.ACCELERATOR_CLASSES, env, read_class)
         self._books: Informer[Book] = Informer(client, resources.PRICE_BOOKS, env, _read_book)
-        self._deployments: Informer[tuple[str, str] | None] = Informer(
-            client, resources.MODEL_DEPLOYMENTS, env, reference_of
-        )
+        self._deployments: Informer[Reference] = Informer(client, resources.MODEL_DEPLOYMENTS, env, _read_reference)
         self._changed = asyncio.Event()
         self._seen: set[str] = set()
         self._recorded_books: dict[str, Book] = {}
         for cache in (self._pods.cache, self._classes.cache, self._books.cache):
-            cache.subscribe(self._on_change)  # type: ignore[arg-type]
+            cache.subscribe(self._on_change)
 
     @property
     def references(self) -> References:
-        found = ((key, entry.value) for key, entry in self._deployments.cache.entries())
-        return {(key.namespace, key.name): value for key, value in found if value is not None}
+        return {key: compared for key, compared in self._deployments.cache.values() if compared is not None}
 
     async def run(self) -> None:
         """Follow the cluster for ever; what cannot be recorded now is recorded at the next heartbeat."""
@@ -118,6 +116,11 @@ async def _sleep(clock: Any) -> None:
 def _read_book(book: Mapping[str, Any]) -> Book:
     entries, problems = read_book(book)
     return book["metadata"]["name"], tuple(entries), tuple(problems)
+
+
+def _read_reference(deployment: Mapping[str, Any]) -> Reference:
+    metadata = deployment["metadata"]
+    return (metadata.get("namespace", ""), metadata["name"]), reference_of(deployment)
 
 
 def reference_of(deployment: Mapping[str, Any]) -> tuple[str, str] | None:

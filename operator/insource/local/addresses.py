@@ -1,14 +1,16 @@
 """Loopback addresses for pods: every cluster on this machine has its own 127.a.b.0/24, every pod its own address.
 
-Linux answers on all of 127.0.0.0/8 with no set-up. A cluster holds its block by a bound port, so that two never share one.
+Linux answers on all of 127.0.0.0/8 with no set-up. A cluster holds its block by a bound
+port, so that two never share one.
 """
 
 from __future__ import annotations
 
 import errno
-import random
 import socket
 from pathlib import Path
+
+from insource.env import Env
 
 CLAIM_PORT = 10250
 """Bound on 127.a.b.1 for as long as the cluster runs; the kubelet's own port."""
@@ -31,14 +33,14 @@ class AddressBlock:
         self._next = FIRST
 
     @classmethod
-    def claim(cls, memory: Path, rng: random.Random) -> AddressBlock:
+    def claim(cls, memory: Path, env: Env) -> AddressBlock:
         """The block named in the file `memory` if it is free, else a free one at random, which the file then names.
 
         Raises `NoAddressError` if there is none, which means that another program holds port 10250 everywhere.
         """
         remembered = memory.read_text().strip() if memory.exists() else ""
         candidates = [remembered] if remembered else []
-        candidates += [f"127.{rng.randint(16, 239)}.{rng.randint(0, 255)}" for _ in range(TRIES)]
+        candidates += [f"127.{env.rng.randint(16, 239)}.{env.rng.randint(0, 255)}" for _ in range(TRIES)]
         for prefix in candidates:
             claim = _bind(f"{prefix}.1")
             if claim is not None:

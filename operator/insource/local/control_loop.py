@@ -1,7 +1,7 @@
 """Runs level-triggered controllers over the store: a change marks keys dirty, a loop reconciles them one by one.
 
-A controller is a pair of `keys(kind, object)` (whom does this change concern?) and `reconcile(key)`. It knows no event, only
-the present state; marking a key twice, or for nothing, is harmless.
+A controller is a pair of `keys(kind, object)` (whom does this change concern?) and `reconcile(key)`. It knows no
+event, only the present state; marking a key twice, or for nothing, is harmless.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Controller(Protocol):
         ...
 
     def reconcile(self, key: Key) -> float | None:
-        """Bring one key to its desired state; answers in how many seconds to look again without any change, if at all."""
+        """Bring one key to its desired state; answers in how many seconds to look again anyhow, if at all."""
         ...
 
 
@@ -66,7 +66,7 @@ class ControlLoop:
             self._take_due()
             if self._dirty:
                 self._work_one()
-                await asyncio.sleep(0)  # noqa: TID251  (gives way; no time passes)
+                await self._clock.sleep(0)
                 continue
             self._woken.clear()
             pause_s = self._later[0][0] - self._clock.monotonic() if self._later else None
@@ -77,7 +77,10 @@ class ControlLoop:
                 pass
 
     def settle(self, limit: int = 10_000) -> None:
-        """Work until nothing is dirty and nothing is due: for tests and simulations. Raises RuntimeError past `limit` keys."""
+        """Work until nothing is dirty and nothing is due: for tests and simulations.
+
+        Raises RuntimeError past `limit` keys.
+        """
         for _ in range(limit):
             self._take_due()
             if not self._dirty:

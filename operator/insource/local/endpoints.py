@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from insource.local.control_loop import Key
 from insource.local.objects import (
@@ -42,7 +41,7 @@ class EndpointSliceController:
         elif kind.ref == ENDPOINT_SLICES and (service := (metadata.get("labels") or {}).get(SERVICE_NAME)):
             yield metadata["namespace"], service
         elif kind.ref == PODS:
-            # Note: a pod whose labels changed may have left a Service that no longer selects it; all of its namespace are asked.
+            # Note: a pod whose labels changed may have left a Service that no longer selects it: ask them all.
             for service in self._store.list(SERVICES, metadata["namespace"]).items:
                 yield metadata["namespace"], service["metadata"]["name"]
 
@@ -103,7 +102,7 @@ def slices_for(service: Object, pods: Sequence[Object]) -> list[Object]:
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": {
-                "name": f"{metadata['name'][:57]}-{_digest(metadata['uid'], ports)}",
+                "name": f"{metadata['name'][:57]}-{_digest(metadata['uid'], number)}",
                 "namespace": metadata["namespace"],
                 "labels": labels,
                 "ownerReferences": [owner_reference(service)],
@@ -112,13 +111,13 @@ def slices_for(service: Object, pods: Sequence[Object]) -> list[Object]:
             "ports": [_port(*port) for port in ports],
             "endpoints": [_endpoint(service, pod) for pod in members],
         }
-        for ports, members in groups.items()
+        for number, (ports, members) in enumerate(sorted(groups.items(), key=lambda item: item[0]))
     ]
 
 
-def _digest(uid: str, ports: Any) -> str:
-    # The only slice of most Services keeps its name while pods come and go: "no pods yet" counts as no difference.
-    return hashlib.sha256(f"{uid} {ports or ''}".encode()).hexdigest()[:5]
+def _digest(uid: str, number: int) -> str:
+    # By number, not by content: the only slice of most Services keeps its name while pods come and go.
+    return hashlib.sha256(f"{uid} {number}".encode()).hexdigest()[:5]
 
 
 def _ports(spec: Object, pod: Object) -> tuple[tuple[str, int, str, str], ...]:
@@ -126,9 +125,7 @@ def _ports(spec: Object, pod: Object) -> tuple[tuple[str, int, str, str], ...]:
     for port in spec.get("ports") or ():
         number = _target(port, pod)
         if number is not None:
-            found.append(
-                (port.get("name") or "", number, port.get("protocol") or "TCP", port.get("appProtocol") or "")
-            )
+            found.append((port.get("name") or "", number, port.get("protocol") or "TCP", port.get("appProtocol") or ""))
     return tuple(found)
 
 

@@ -32,7 +32,8 @@ class ImageTable:
             return [*self.extra[image], *command, *arguments]
         if repository(image) not in OWN_IMAGES:
             raise UnknownImageError(
-                f'the embedded cluster\'s node runs only Insource\'s own images ({", ".join(OWN_IMAGES)}), not "{image}": '
+                f"the embedded cluster's node runs only Insource's own images"
+                f' ({", ".join(OWN_IMAGES)}), not "{image}": '
                 "use a real Kubernetes cluster for this pod, or name the image in "
                 f'{ENVIRONMENT} (JSON, {{"<image>": ["<program>", ...]}}) before starting `insource cluster`'
             )

@@ -43,11 +43,12 @@ def expand(text: str, values: Mapping[str, str]) -> str:
 def environment(pod: Mapping[str, Any], container: Mapping[str, Any], lookup: Lookup) -> dict[str, str]:
     """The container's variables, `envFrom` first, then `env` in order, each seeing those before it.
 
-    `pod` must already carry `status.podIP`. Raises `ReferenceMissingError` for a missing object or key that is not optional.
+    `pod` must already carry `status.podIP`.
+    Raises `ReferenceMissingError` for a missing object or key that is not optional.
     """
     values: dict[str, str] = {}
     for source in container.get("envFrom") or ():
-        values.update(_all_keys(pod, source, lookup))
+        values.update(_all_keys(source, lookup))
     for entry in container.get("env") or ():
         name = entry["name"]
         if source := entry.get("valueFrom"):
@@ -59,7 +60,7 @@ def environment(pod: Mapping[str, Any], container: Mapping[str, Any], lookup: Lo
     return values
 
 
-def _all_keys(pod: Mapping[str, Any], source: Mapping[str, Any], lookup: Lookup) -> dict[str, str]:
+def _all_keys(source: Mapping[str, Any], lookup: Lookup) -> dict[str, str]:
     kind, reference = _reference(source, "secretRef", "configMapRef")
     held = lookup(kind, reference["name"])
     if held is None:
@@ -112,7 +113,7 @@ _SUBSCRIPT = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
 
 
 def field_value(pod: Mapping[str, Any], path: str) -> str:
-    """The text at a downward-API field path. Raises `ReferenceMissingError` for a path that Kubernetes does not offer."""
+    """The text at a downward-API field path. Raises `ReferenceMissingError` for an unknown path."""
     metadata, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
     if subscript := _SUBSCRIPT.match(path):
         return str((metadata.get(subscript[1]) or {}).get(subscript[2], ""))

@@ -1,7 +1,8 @@
 """The life of a pod's containers as a pure state machine: what to start and what to stop, given what is known.
 
-It knows neither processes nor the API: the node tells it what happened, and does what `decide` says. Rules are the kubelet's:
-init containers one by one; sidecars (init containers that restart always) in order, each started before the next;
+It knows neither processes nor the API: the node tells it what happened, and does what `decide` says. Rules are the
+kubelet's: init containers one by one; sidecars (init containers that restart always) in order, each started
+before the next;
 main containers together; at the end main containers first, then the sidecars in reverse.
 Times are monotonic seconds, except those named `_at` of type datetime, which are for people.
 """
@@ -84,6 +85,8 @@ class Container:
     last: Termination | None = None
     """How the run before this one ended."""
     runs: int = 0
+    launched: bool = False
+    """It has run under this node; False again when a restarted node takes the pod over."""
     restarts: int = 0
     pause_s: float = 0.0
     retry_at_s: float = 0.0
@@ -119,6 +122,38 @@ def containers_of(spec: Mapping[str, Any]) -> tuple[Container, ...]:
     return tuple(found)
 
 
+def taken_over(container: Container, status: Mapping[str, Any] | None, *, now: datetime) -> Container:
+    """The container as an earlier node left it, by its `status`: what ran then is counted as ended, and runs again."""
+    if not status or not status.get("containerID"):
+        return container
+    state = status.get("state") or {}
+    before = state.get("terminated") or (status.get("lastState") or {}).get("terminated")
+    if "running" in state:
+        ended = Termination(
+            exit_code=137,
+            reason="ContainerStatusUnknown",
+            message="the embedded node was stopped while this container ran",
+            started_at=_moment(state["running"].get("startedAt")),
+            finished_at=now,
+        )
+    elif before:
+        ended = Termination(
+            exit_code=before["exitCode"],
+            signal=before.get("signal", 0),
+            reason=before.get("reason", ""),
+            message=before.get("message", ""),
+            started_at=_moment(before.get("startedAt")),
+            finished_at=_moment(before.get("finishedAt")) or now,
+        )
+    else:
+        return container
+    return replace(container, phase=Phase.TERMINATED, ended=ended, runs=1, restarts=status.get("restartCount", 0))
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
 def _container(spec: Mapping[str, Any], kind: Kind, restart: str) -> Container:
     return Container(
         name=spec["name"],
@@ -150,6 +185,7 @@ def after_start(container: Container, *, now_s: float, now: datetime) -> Contain
         last=container.ended or container.last,
         restarts=container.restarts + (1 if container.runs else 0),
         runs=container.runs + 1,
+        launched=True,
     )
 
 
@@ -167,7 +203,15 @@ def after_refusal(container: Container, *, reason: str, message: str, retry_at_s
 
 
 def after_exit(
-    container: Container, *, exit_code: int, signal: int, reason: str, message: str, now_s: float, now: datetime, back_off: BackOff
+    container: Container,
+    *,
+    exit_code: int,
+    signal: int,
+    reason: str,
+    message: str,
+    now_s: float,
+    now: datetime,
+    back_off: BackOff,
 ) -> Container:
     """The container's program is gone. `reason` empty: `Completed` or `Error` by the exit code."""
     pause_s = 0.0 if now_s - container.started_s >= STEADY_S else container.pause_s
@@ -210,7 +254,7 @@ class Decision:
 
 def initialized(containers: Sequence[Container]) -> bool:
     """All init containers have done their part, so that the main containers may run."""
-    if any(container.kind is Kind.MAIN and container.runs for container in containers):
+    if any(container.kind is Kind.MAIN and container.launched for container in containers):
         return True
     return all(
         (container.kind is Kind.INIT and container.done and _succeeded(container))

@@ -95,7 +95,6 @@ def _conditions(
         condition: dict[str, Any] = {
             "type": kind,
             "status": state,
-            "lastProbeTime": None,
             "lastTransitionTime": old["lastTransitionTime"] if old.get("status") == state else now,
         }
         if reason:

@@ -108,8 +108,12 @@ async def start(
         preexec_fn=_die_with(os.getpid()),
     )
     if record is not None:
-        record.write_text(json.dumps({"pid": process.pid, "started": start_ticks(process.pid)}))
+        _remember(record, process.pid)
     return Program(process, output, record)
+
+
+def _remember(record: Path, pid: int) -> None:
+    record.write_text(json.dumps({"pid": pid, "started": start_ticks(pid)}))
 
 
 def inherited_environment() -> dict[str, str]:
@@ -125,8 +129,9 @@ if sys.platform.startswith("linux"):
 def _die_with(parent: int) -> Callable[[], None]:
     """What the child does before exec: ask for SIGKILL when this process dies.
 
-    Note: code between fork and exec must take no lock that another thread may hold. This is one system call through a
-    function resolved beforehand, and touches neither imports nor logging; a launcher program would cost 25 ms a container.
+    Note: code between fork and exec must take no lock that another thread may hold. This is one system call
+        through a function resolved beforehand, and touches neither imports nor logging; a launcher program
+    would cost 25 ms a container.
     The kernel watches the *thread* that forks, so programs are started from the main thread, where the loop runs.
     """
 
@@ -163,7 +168,8 @@ def _stat(pid: int) -> list[str]:
 def kill_leftovers(records: Sequence[Path], uids: frozenset[str]) -> list[int]:
     """End what an earlier node left running, and forget its records; returns the pids that were killed.
 
-    A process is a leftover if a record names its pid and start time, or if its environment carries the uid of one of our pods.
+    A process is a leftover if a record names its pid and start time, or if its environment carries the uid of one of
+    our pods.
     """
     named: dict[int, int] = {}
     for record in records:

@@ -119,7 +119,7 @@ class ReplicaSetController:
 
 
 def deletion_rank(pod: Object) -> tuple[Any, ...]:
-    """Sorts those first that are to go first: unassigned, pending, not ready, cheap, recently ready, often restarted, young."""
+    """What goes first sorts first: unassigned, pending, not ready, cheap, recently ready, often restarted, young."""
     status = pod.get("status") or {}
     phases = {"Pending": 0, "Unknown": 1, "Running": 2}
     ready = is_ready(pod)
@@ -152,7 +152,7 @@ def _newest_first(text: str) -> float:
 def replica_set_status(
     replica_set: Object, active: Sequence[Object], failure: str, now: datetime
 ) -> tuple[Object, float | None]:
-    """The ReplicaSet's `status`, and in how many seconds the next pod becomes available by `minReadySeconds`, if any."""
+    """The ReplicaSet's `status`, and in how many seconds the next pod becomes available, if any."""
     spec = replica_set["spec"]
     steady_s = spec.get("minReadySeconds", 0)
     labels = (spec["template"].get("metadata") or {}).get("labels") or {}

@@ -82,5 +82,5 @@ def rolling_scales(replicas: int, bounds: Limits, new: Scale, old: Sequence[Scal
 
 
 def recreate_scales(replicas: int, new: Scale, old: Sequence[Scale], old_pods: int) -> dict[str, int]:
-    """ReplicaSet name -> `spec.replicas`: the new set grows when no pod of the old ones is left (`old_pods`, any state)."""
+    """ReplicaSet name -> `spec.replicas`: the new set grows once the old ones have no pod (`old_pods`)."""
     return {scale.name: 0 for scale in old} | {new.name: new.wanted if old_pods else replicas}

@@ -1,7 +1,8 @@
 """The scheduler: gives each pod a node that has what it asks for, or says in kubectl's words why none has.
 
-`place` is pure. Honoured: nodeSelector, required node affinity (matchExpressions), taints and tolerations, requests of cpu,
-memory, pods and extended resources. Preferences of any kind are not; required pod (anti-)affinity and topology spread
+`place` is pure. Honoured: nodeSelector, required node affinity (matchExpressions), taints and tolerations, requests of
+cpu, memory, pods and extended resources. Preferences of any kind are not; required pod (anti-)affinity and
+topology spread
 that forbids are refused with a message rather than ignored.
 """
 
@@ -15,7 +16,17 @@ from typing import Any
 from insource.env import Env
 from insource.local.control_loop import Key
 from insource.local.object_events import EventRecorder
-from insource.local.objects import NODES, PODS, Object, condition, is_over, is_terminating, matches, matches_expression, timestamp
+from insource.local.objects import (
+    NODES,
+    PODS,
+    Object,
+    condition,
+    is_over,
+    is_terminating,
+    matches,
+    matches_expression,
+    timestamp,
+)
 from insource.local.quantities import parse_quantity
 from insource.local.store import Store
 from insource.local.store_kinds import ResourceKind
@@ -90,7 +101,6 @@ class Scheduler:
         told: Object = {
             "type": "PodScheduled",
             "status": state,
-            "lastProbeTime": None,
             "lastTransitionTime": old["lastTransitionTime"] if old.get("status") == state else now,
         }
         return told | ({"reason": reason, "message": message} if reason else {})
@@ -122,7 +132,7 @@ def _waits(pod: Object) -> bool:
 
 
 def place(pod: Object, nodes: Sequence[Object], others: Sequence[Object]) -> tuple[str, str]:
-    """(node name, "") or ("", why not). Of several nodes that fit, the one with the fewest pods, then the first by name.
+    """(node name, "") or ("", why not). Of several that fit: the one with the fewest pods, then the first by name.
 
     `others` are the pods that hold a node at present.
     """
@@ -191,8 +201,8 @@ def _tolerates(toleration: Object, taint: Object) -> bool:
     if toleration.get("effect") and toleration["effect"] != taint["effect"]:
         return False
     if toleration.get("operator", "Equal") == "Exists":
-        return not toleration.get("key") or toleration["key"] == taint["key"]
-    return toleration.get("key") == taint["key"] and toleration.get("value", "") == taint.get("value", "")
+        return toleration.get("key") in (None, "", taint["key"])
+    return bool(toleration.get("key") == taint["key"] and toleration.get("value", "") == taint.get("value", ""))
 
 
 def _affine(spec: Object, node: Object, labels: Mapping[str, str]) -> bool:
@@ -211,7 +221,7 @@ def _affine(spec: Object, node: Object, labels: Mapping[str, str]) -> bool:
 
 
 def requests(pod: Object) -> dict[str, Decimal]:
-    """What a pod takes of a node: its main containers and sidecars together, or its largest init container if that is more."""
+    """What a pod takes of a node: main containers and sidecars together, or its largest init container if more."""
     spec = pod["spec"]
     lasting: Counter[str] = Counter({"pods": 1})
     peak: dict[str, Decimal] = {}
@@ -219,13 +229,13 @@ def requests(pod: Object) -> dict[str, Decimal]:
     for container in spec.get("initContainers") or ():
         amounts = _container_requests(container)
         if container.get("restartPolicy") == "Always":
-            sidecars.update(amounts)  # type: ignore[arg-type]
-            lasting.update(amounts)  # type: ignore[arg-type]
+            sidecars.update(amounts)
+            lasting.update(amounts)
         else:
             for name, amount in amounts.items():
                 peak[name] = max(peak.get(name, Decimal(0)), amount + sidecars[name])
     for container in spec["containers"]:
-        lasting.update(_container_requests(container))  # type: ignore[arg-type]
+        lasting.update(_container_requests(container))
     return {name: max(Decimal(lasting[name]), peak.get(name, Decimal(0))) for name in {*lasting, *peak}}
 
 

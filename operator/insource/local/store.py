@@ -1,7 +1,5 @@
 """Kubernetes API semantics in memory: what the embedded API server, the controllers and the simulation all use.
 
-SIGNATURES FIRST; implementation being written (21:40). Signatures below are final.
-
 Single-threaded and synchronous; knows nothing of HTTP, files or controllers.
 
 Objects that the store returns are **shared and read-only**: copy (`copy.deepcopy`) before changing one. The store
@@ -10,92 +8,543 @@ never changes an object in place either, so one that you hold stays as it was. W
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import base64
+import json
+from builtins import list as List  # noqa: N812  (the method `list` hides it inside the class)
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from insource.env import Env
-from insource.local.store_errors import ApiError, Object
+from insource.local import managed_fields, scale, ssa
+from insource.local.builtin import builtin_kinds
+from insource.local.crds import CRD_REF, established, kind_of
+from insource.local.patches import json_patch, merge_patch, strategic_merge
+from insource.local.selectors import Test, both, field_test, label_test
+from insource.local.store_admission import Admission, check_type, checked_shape, missing_manager
+from insource.local.store_deletion import NAMESPACES, Deletion
+from insource.local.store_errors import (
+    ApiError,
+    Cause,
+    Object,
+    already_exists,
+    bad_request,
+    conflict,
+    expired,
+    forbidden,
+    not_found,
+    unsupported,
+)
 from insource.local.store_kinds import KindRef, Kinds, ResourceKind
+from insource.local.store_state import Change, Key, State, Subscriber
+from insource.local.watch import Watch, WatchEvent
 
 __all__ = ["ApiError", "KindRef", "Page", "Store", "Watch", "WatchEvent"]
 
 PatchType = Literal["merge", "json", "strategic", "apply"]
-EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
 
 
 @dataclass(frozen=True)
 class Page:
     """`items` in (namespace, name) order; `continue_` is empty on the last page."""
 
-    items: list[Object]
+    items: List[Object]
     resource_version: str
     continue_: str = ""
     remaining: int | None = None
 
 
-@dataclass(frozen=True)
-class WatchEvent:
-    """`type` and the object (for BOOKMARK only kind, apiVersion and metadata.resourceVersion; for ERROR a Status)."""
-
-    type: EventType
-    object: Object
-
-
-class Watch:
-    """An open watch: `async for event in watch`, or `watch.drain()` for what has arrived so far. `close()` ends it."""
-
-    def drain(self) -> list[WatchEvent]: ...
-    def close(self) -> None: ...
-    def __aiter__(self) -> AsyncIterator[WatchEvent]: ...
-
-
 class Store:
     """The API server's state and rules. `history`: number of changes that a watch may start back from before 410."""
 
-    kinds: Kinds
-    """Registry: `store.kinds.find((group, plural))`, `.of_object(apiVersion, kind)`, iteration over ResourceKind."""
+    def __init__(self, env: Env, history: int = 10_000) -> None:
+        self.state = State(history)
+        self.admission = Admission(env)
+        self.env = env
+        self._deletion = Deletion(self.state, self.admission)
+        self._subscribers: dict[int, Subscriber] = {}
+        self._working = False
+        for kind in builtin_kinds():
+            self.state.kinds.add(kind)
 
-    def __init__(self, env: Env, history: int = 10_000) -> None: ...
+    @property
+    def kinds(self) -> Kinds:
+        """Registry: `find((group, plural))`, `of_object(apiVersion, kind)`, iteration over ResourceKind."""
+        return self.state.kinds
 
-    resource_version: int
+    @property
+    def resource_version(self) -> int:
+        return self.state.resource_version
 
-    def get(self, kind: KindRef | ResourceKind, namespace: str | None, name: str) -> Object:
-        """Raises ApiError 404 NotFound."""
+    @property
+    def warnings(self) -> List[str]:
+        """Of the last write: unknown fields, in the words of the Warning header."""
+        return self.admission.warnings
+
+    # --- reading
 
     def find(self, kind: KindRef | ResourceKind, namespace: str | None, name: str) -> Object | None:
         """Like get, None instead of 404."""
+        return self.state.find(self.state.key(self.kinds.resolve(kind), namespace, name))
 
-    def list(self, kind, namespace: str | None = None, *, label_selector: str = "", field_selector: str = "",
-             limit: int = 0, continue_: str = "") -> Page:
-        """All namespaces if `namespace` is None. Raises 410 for a token older than the history, 400 for a bad selector."""
+    def get(self, kind: KindRef | ResourceKind, namespace: str | None, name: str) -> Object:
+        """Raises ApiError 404 NotFound."""
+        found = self.kinds.resolve(kind)
+        obj = self.state.find(self.state.key(found, namespace, name))
+        if obj is None:
+            raise not_found(found.plural, found.group, name)
+        return obj
 
-    def owned_by(self, uid: str) -> list[Object]:
-        """Objects with an owner reference to `uid` (any kind), by an index."""
+    def list(
+        self,
+        kind: KindRef | ResourceKind,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 0,
+        continue_: str = "",
+    ) -> Page:
+        """All namespaces if `namespace` is None. Raises 410 for too old a token, 400 for a bad selector."""
+        found = self.kinds.resolve(kind)
+        test = self._test(found, label_selector, field_selector)
+        version, start = self.state.resource_version, ""
+        if continue_:
+            version, start = _read_token(continue_)
+            try:
+                objects = self.state.snapshot(found.ref, namespace, version)
+            except ApiError as error:
+                token = _token(-1, start)
+                raise ApiError(410, "Expired", error.message, metadata={"continue": token}) from error
+            objects = [obj for obj in objects if _place(obj) >= start]
+        else:
+            objects = List(self.state.objects(found.ref, namespace))
+        items = objects if test is None else [obj for obj in objects if test(obj)]
+        if limit <= 0 or len(items) <= limit:
+            return Page(items, str(version))
+        token = _token(version, _place(items[limit - 1]) + "\0")
+        return Page(items[:limit], str(version), token, len(items) - limit if test is None else None)
 
-    def create(self, kind, obj: Object, namespace: str | None = None, *, field_manager: str = "unknown",
-               field_validation: str = "Warn", dry_run: bool = False) -> Object:
+    def owned_by(self, uid: str) -> List[Object]:
+        """Objects with an owner reference to `uid`, of any kind, by an index."""
+        found = (self.state.find(key) for key in self.state.dependents(uid))
+        return [obj for obj in found if obj is not None]
+
+    def _test(self, kind: ResourceKind, label_selector: str, field_selector: str) -> Test | None:
+        fields = field_test(field_selector, kind.selectable_fields, kind.custom) if field_selector else None
+        return both(label_test(label_selector) if label_selector else None, fields)
+
+    # --- watching
+
+    def watch(
+        self,
+        kind: KindRef | ResourceKind,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        resource_version: str = "",
+        initial_events: bool = False,
+    ) -> Watch:
+        """`resource_version` "" or "0": current objects first as ADDED, then changes; "N": changes after N.
+
+        Too old a version: a closed watch whose one event is ERROR with a 410 Status. `initial_events` (WatchList):
+        current objects first, whatever the version, then a BOOKMARK with `k8s.io/initial-events-end`.
+        """
+        found = self.kinds.resolve(kind)
+        test = self._test(found, label_selector, field_selector)
+        fresh = initial_events or resource_version in ("", "0")
+        changes: List[Change] = []
+        if not fresh:
+            try:
+                changes = List(self.state.changes_after(_version(resource_version)))
+            except ApiError as error:
+                failed = Watch(namespace, test, lambda _: None)
+                failed.put(WatchEvent("ERROR", error.status()))
+                failed.close()
+                return failed
+        watch = self.state.open_watch(found.ref, namespace, test)
+        if fresh:
+            for obj in self.state.objects(found.ref, namespace):
+                watch.offer("ADDED", None, obj)
+        if initial_events:
+            watch.put(self.bookmark(found, initial_events_end=True))
+        for change in changes:
+            if change.key[0] == found.ref:
+                watch.offer(change.type, change.old, change.new)
+        return watch
+
+    def bookmark(self, kind: ResourceKind, *, initial_events_end: bool = False) -> WatchEvent:
+        """The present resourceVersion as a BOOKMARK event."""
+        metadata: Object = {"resourceVersion": str(self.resource_version)}
+        if initial_events_end:
+            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+        return WatchEvent("BOOKMARK", {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata})
+
+    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
+        """`callback(event_type, kind, object)` after each committed change, in order, in the writer's call.
+
+        It may write to the store: those changes are delivered after the present ones. Answers a function that ends
+        the subscription. A callback must not raise: what it raises reaches the writer.
+        """
+        number = max(self._subscribers, default=0) + 1
+        self._subscribers[number] = callback
+        return lambda: self._subscribers.pop(number, None) and None
+
+    def close(self) -> None:
+        """Ends all watches."""
+        self.state.close_watches()
+
+    # --- writing
+
+    def create(
+        self,
+        kind: KindRef | ResourceKind,
+        obj: Object,
+        namespace: str | None = None,
+        *,
+        field_manager: str = "unknown",
+        field_validation: str = "Warn",
+        dry_run: bool = False,
+    ) -> Object:
         """409 AlreadyExists, 404 missing namespace, 403 terminating namespace, 422 Invalid, 400."""
+        found = self.kinds.resolve(kind)
+        sent = checked_shape(obj)
+        check_type(found, sent)
+        space = self._namespace_of(found, sent, namespace)
+        metadata = sent["metadata"]
+        if metadata.get("resourceVersion"):
+            raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
+        name = metadata.get("name") or ""
+        if not name and metadata.get("generateName"):
+            name = str(metadata["generateName"])[:58] + self.env.ids.suffix()
+        key: Key = (found.ref, space, name)
+        present = self.state.find(key)
+        if present is not None:
+            terminating = bool(present["metadata"].get("deletionTimestamp"))
+            raise already_exists(found.plural, found.group, name, terminating=terminating)
+        self._check_namespace(found, space, name)
+        sent.setdefault("kind", found.kind)
+        new = self.admission.created(found, sent, name, space, field_validation)
+        self.admission.owned(found, None, new, {}, field_manager, "")
+        return self._created(found, key, new, dry_run=dry_run)
 
-    def update(self, kind, namespace: str | None, name: str, obj: Object, *, subresource: str = "",
-               field_manager: str = "unknown", field_validation: str = "Warn", dry_run: bool = False) -> Object:
-        """PUT; a metadata.resourceVersion in `obj` that is stale raises 409 Conflict."""
+    def _created(self, kind: ResourceKind, key: Key, new: Object, *, dry_run: bool) -> Object:
+        if kind.ref == CRD_REF:
+            kind_of(new)  # refuses before anything is stored
+            new["status"] = established(new, self.admission.now())
+        if dry_run:
+            return new
+        self.state.commit(key, None, new)
+        if kind.ref == CRD_REF:
+            self.kinds.add(kind_of(new))
+        if kind.ref == NAMESPACES:
+            account = {"metadata": {"name": "default"}}
+            self.create(("", "serviceaccounts"), account, key[2], field_manager="kube-controller-manager")
+        self._work()
+        return new
 
-    def patch(self, kind, namespace: str | None, name: str, patch: Any, patch_type: PatchType, *,
-              subresource: str = "", field_manager: str = "unknown", force: bool = False,
-              field_validation: str = "Warn", dry_run: bool = False) -> Object:
+    def update(
+        self,
+        kind: KindRef | ResourceKind,
+        namespace: str | None,
+        name: str,
+        obj: Object,
+        *,
+        subresource: str = "",
+        field_manager: str = "unknown",
+        field_validation: str = "Warn",
+        dry_run: bool = False,
+    ) -> Object:
+        """PUT; a metadata.resourceVersion in `obj` that is stale raises 409 Conflict (a custom kind needs one)."""
+        found = self.kinds.resolve(kind)
+        sent = checked_shape(obj)
+        if subresource == "scale":
+            body = scale.desired(found, sent)
+            return self._changed_scale(found, namespace, name, body, field_manager, dry_run=dry_run)
+        _check_subresource(found, subresource)
+        if sent["metadata"].get("name", name) != name:
+            raise bad_request(
+                f"the name of the object ({sent['metadata']['name']}) does not match the name on the URL ({name})"
+            )
+        old = self.get(found, namespace, name)
+        self.admission.check_precondition(found, sent["metadata"], old, patched=False)
+        return self._changed(
+            found, old, sent, subresource, field_manager, field_validation, patched=False, dry_run=dry_run
+        )
+
+    def patch(
+        self,
+        kind: KindRef | ResourceKind,
+        namespace: str | None,
+        name: str,
+        patch: Any,
+        patch_type: PatchType,
+        *,
+        subresource: str = "",
+        field_manager: str = "unknown",
+        force: bool = False,
+        field_validation: str = "Warn",
+        dry_run: bool = False,
+    ) -> Object:
         """`subresource`: "", "status" or "scale". `apply` creates what is missing. 409 on ownership conflicts."""
+        found = self.kinds.resolve(kind)
+        if patch_type == "apply":
+            if not field_manager or field_manager == "unknown":
+                raise missing_manager()
+            _check_subresource(found, subresource)
+            return self._apply(found, namespace, name, patch, subresource, field_manager, force, dry_run)
+        if patch_type == "strategic" and found.custom:
+            raise ApiError(
+                415,
+                "UnsupportedMediaType",
+                "the body of the request was in an unknown format - accepted media types include: "
+                "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, "
+                "application/apply-patch+cbor",
+            )
+        old = self.get(found, namespace, name)
+        if subresource == "scale":
+            current = scale.view(found, old)
+            body = scale.desired(found, _patched(current, patch, patch_type))
+            return self._changed_scale(found, namespace, name, body, field_manager, dry_run=dry_run)
+        _check_subresource(found, subresource)
+        sent = checked_shape(_patched(old, patch, patch_type))
+        self.admission.check_precondition(found, sent["metadata"], old, patched=True)
+        return self._changed(
+            found, old, sent, subresource, field_manager, field_validation, patched=True, dry_run=dry_run
+        )
 
-    def delete(self, kind, namespace: str | None, name: str, *, propagation: str = "Background",
-               preconditions: Mapping[str, str] | None = None, grace_period_seconds: int | None = None,
-               dry_run: bool = False) -> Object | None:
-        """The object if it stays (finalizers, pod grace, namespace), else None. The node ends a pod with
-        `grace_period_seconds=0`."""
+    def scale(self, kind: KindRef | ResourceKind, namespace: str | None, name: str) -> Object:
+        """The autoscaling/v1 Scale of an object."""
+        found = self.kinds.resolve(kind)
+        return scale.view(found, self.get(found, namespace, name))
 
-    def watch(self, kind, namespace: str | None = None, *, label_selector: str = "", field_selector: str = "",
-              resource_version: str = "", initial_events: bool = False) -> Watch:
-        """`resource_version` "": current objects first as ADDED, then changes; "N": changes after N; 410 as ERROR event."""
+    def _changed_scale(
+        self, kind: ResourceKind, namespace: str | None, name: str, replicas: int, manager: str, *, dry_run: bool
+    ) -> Object:
+        old = self.get(kind, namespace, name)
+        sent = scale.with_replicas(kind, old, replicas)
+        return self._changed(kind, old, sent, "", manager, "Ignore", patched=True, dry_run=dry_run)
 
-    def subscribe(self, callback: Callable[[str, ResourceKind, Object], None]) -> Callable[[], None]:
-        """`callback(event_type, kind, object)` after each committed change, in order, in the writer's call. It may write
-        to the store: its changes are delivered after the present ones. Answers a function that ends the subscription."""
+    def _changed(
+        self,
+        kind: ResourceKind,
+        old: Object,
+        sent: Object,
+        subresource: str,
+        manager: str,
+        validation: str,
+        *,
+        patched: bool,
+        dry_run: bool,
+    ) -> Object:
+        sent.setdefault("kind", kind.kind)
+        new = self.admission.changed(kind, sent, old, subresource, validation, patched=patched)
+        self.admission.owned(kind, old, new, sent["metadata"], manager, subresource)
+        return self._committed(kind, old, new, dry_run=dry_run)
+
+    def _committed(self, kind: ResourceKind, old: Object, new: Object, *, dry_run: bool) -> Object:
+        if kind.ref == CRD_REF and new.get("spec") != old.get("spec"):
+            defined = kind_of(new)
+            new["status"] = established(new, self.admission.now())
+            if not dry_run:
+                self.kinds.add(defined)
+        if new == old:
+            return old
+        if dry_run:
+            return new
+        metadata = new["metadata"]
+        key: Key = (kind.ref, metadata.get("namespace", "") if kind.namespaced else "", metadata["name"])
+        self.state.commit(key, old, new)
+        self._deletion.settle(key)
+        self._work()
+        return new
+
+    def _apply(
+        self,
+        kind: ResourceKind,
+        namespace: str | None,
+        name: str,
+        patch: Any,
+        subresource: str,
+        manager: str,
+        force: bool,
+        dry_run: bool,
+    ) -> Object:
+        config = checked_shape(patch)
+        check_type(kind, config)
+        sent = config["metadata"]
+        if sent.get("managedFields") is not None:
+            raise bad_request("metadata.managedFields must be nil")
+        if sent.get("name", name) != name:
+            raise bad_request(f"the name of the object ({sent['name']}) does not match the name on the URL ({name})")
+        space = self._namespace_of(kind, config, namespace)
+        key: Key = (kind.ref, space, name)
+        live = self.state.find(key)
+        if kind.custom:
+            _check_declared(kind, config, space, name)
+        if subresource == "status":
+            config = {k: v for k, v in config.items() if k in ("apiVersion", "kind", "metadata", "status")}
+            config["metadata"] = {}
+        elif kind.status_subresource:
+            config.pop("status", None)
+        now = self.admission.now()
+        if live is None:
+            if subresource:
+                raise not_found(kind.plural, kind.group, name)
+            if sent.get("uid") or sent.get("resourceVersion"):
+                raise conflict(kind.plural, kind.group, name, _gone(sent))
+            self._check_namespace(kind, space, name)
+            config.setdefault("kind", kind.kind)
+            new = self.admission.created(kind, config, name, space, "Ignore")
+            bare: Object = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {}}
+            entries = managed_fields.apply(bare, config, [], kind.schema, manager, "", now, force=force)[1]
+            if entries:
+                new["metadata"]["managedFields"] = entries
+            return self._created(kind, key, new, dry_run=dry_run)
+        self.admission.check_precondition(kind, sent, live, patched=True)
+        entries = live["metadata"].get("managedFields") or []
+        merged, entries = managed_fields.apply(
+            live, config, entries, kind.schema, manager, subresource, now, force=force
+        )
+        new = self.admission.changed(kind, merged, live, subresource, "Ignore", patched=True)
+        if entries:
+            new["metadata"]["managedFields"] = entries
+        return self._committed(kind, live, new, dry_run=dry_run)
+
+    def delete(
+        self,
+        kind: KindRef | ResourceKind,
+        namespace: str | None,
+        name: str,
+        *,
+        propagation: str = "Background",
+        preconditions: Mapping[str, str] | None = None,
+        grace_period_seconds: int | None = None,
+        dry_run: bool = False,
+    ) -> Object | None:
+        """The object if it stays (finalizers, pod grace, namespace), else None. The node ends a pod with grace 0."""
+        found = self.kinds.resolve(kind)
+        left = self._deletion.delete(
+            found,
+            self.state.key(found, namespace, name),
+            propagation=propagation,
+            preconditions=preconditions,
+            grace_period_seconds=grace_period_seconds,
+            dry_run=dry_run,
+        )
+        self._work()
+        return left
+
+    # --- consequences
+
+    def _work(self) -> None:
+        """Works off what follows from the changes: collection first, then subscribers. Re-entrant calls only add."""
+        if self._working:
+            return
+        self._working = True
+        try:
+            while self.state.pending:
+                change = self.state.pending.popleft()
+                self._deletion.consequences(change)
+                self._forget_crd(change)
+                kind = self.kinds.find(change.key[0])
+                if kind is not None:
+                    for callback in List(self._subscribers.values()):
+                        callback(change.type, kind, change.new)
+        finally:
+            self._working = False
+
+    def _forget_crd(self, change: Change) -> None:
+        if change.key[0] == CRD_REF and change.type == "DELETED":
+            spec = change.new["spec"]
+            ref = (spec["group"], spec["names"]["plural"])
+            for obj in List(self.state.objects(ref, None)):
+                self.state.remove((ref, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]), obj)
+            self.kinds.remove(ref)
+            self.state.close_watches(ref)
+
+    def _namespace_of(self, kind: ResourceKind, sent: Object, namespace: str | None) -> str:
+        if not kind.namespaced:
+            sent["metadata"].pop("namespace", None)
+            return ""
+        said = sent["metadata"].get("namespace")
+        if said and namespace and said != namespace:
+            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        space = namespace or said
+        if not space:
+            raise bad_request(f"{kind.plural} live in namespaces: name one")
+        return str(space)
+
+    def _check_namespace(self, kind: ResourceKind, namespace: str, name: str) -> None:
+        if not kind.namespaced:
+            return
+        found = self.state.find((NAMESPACES, "", namespace))
+        if found is None:
+            raise not_found("namespaces", "", namespace)
+        if found["metadata"].get("deletionTimestamp"):
+            text = f"namespace {namespace} is being terminated"
+            why = f"unable to create new content in namespace {namespace} because it is being terminated"
+            cause = Cause("NamespaceTerminating", text, "metadata.namespace")
+            raise forbidden(kind.plural, kind.group, name, why, [cause])
+
+
+def _patched(value: Object, patch: Any, patch_type: str) -> Any:
+    if patch_type == "json":
+        return json_patch(value, patch)
+    if not isinstance(patch, dict):
+        raise bad_request("the patch is not an object")
+    if patch_type == "merge":
+        return merge_patch(value, patch)
+    if patch_type == "strategic":
+        return strategic_merge(value, patch)
+    raise unsupported(f"patches of type {patch_type!r}")
+
+
+def _check_subresource(kind: ResourceKind, subresource: str) -> None:
+    if subresource == "status" and not kind.status_subresource:
+        raise ApiError(404, "NotFound", "the server could not find the requested resource")
+    if subresource not in ("", "status"):
+        raise unsupported(f"the subresource {subresource!r} of {kind.plural}")
+
+
+def _check_declared(kind: ResourceKind, config: Object, namespace: str, name: str) -> None:
+    bogus = ssa.undeclared({k: v for k, v in config.items() if k != "metadata"}, kind.schema)
+    if bogus:
+        where = f"{namespace}/{name}; {kind.api_version}, Kind={kind.kind}"
+        raise ApiError(
+            500, "", f"failed to create typed patch object ({where}): {bogus[0]}: field not declared in schema"
+        )
+
+
+def _gone(sent: Object) -> str:
+    if sent.get("uid"):
+        return f"uid mismatch: the provided object specified uid {sent['uid']}, and no existing object was found"
+    return "the object has been modified; please apply your changes to the latest version and try again"
+
+
+def _version(text: str) -> int:
+    if not text.isdigit():
+        raise ApiError(500, "", f'strconv.ParseUint: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+def _place(obj: Object) -> str:
+    metadata = obj["metadata"]
+    return f"{metadata.get('namespace', '')}/{metadata['name']}"
+
+
+def _token(version: int, start: str) -> str:
+    text = json.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": start}, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_token(token: str) -> tuple[int, str]:
+    try:
+        said = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        version, start = int(said["rv"]), str(said["start"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise bad_request(f"invalid continue token: continue key is not valid: {error}") from error
+    if version < 0:
+        raise expired("The provided continue parameter is too old to display a consistent list result.")
+    return version, start

@@ -5,11 +5,11 @@ Knows nothing of objects, only of their descriptions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from insource.local.schema import Node
-from insource.local.store_errors import ApiError, Object
+from insource.local.store_errors import ApiError, Cause, Object
 
 KindRef = tuple[str, str]
 """(group, plural): `("", "pods")`, `("apps", "deployments")`, `("insource.dev", "modeldeployments")`."""
@@ -57,13 +57,17 @@ class ResourceKind:
     custom: bool = False
     """True for a kind that a CRD defines: pruned, strictly validated, no strategic merge."""
     generation: str = "none"
-    """What raises metadata.generation: `none`, `spec` (all but metadata and status), `spec+annotations` (Deployments)."""
+    """What raises metadata.generation: `none`, `spec` (not metadata, status), `spec+annotations` (Deployments)."""
     list_kind: str = ""
     verbs: tuple[str, ...] = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
     subresources: tuple[str, ...] = ()
     """Further subresources, beyond status and scale, for discovery: `log`, `token`."""
     openapi: Object | None = None
     """A CRD's openAPIV3Schema as it was given."""
+    prepare: Callable[[Object, Object | None], None] | None = None
+    """Built-in kinds: fills defaults into a private copy; gets the old object or None."""
+    check: Callable[[Object, Object | None], list[Cause]] | None = None
+    """Built-in kinds: what is wrong with an object."""
 
     @property
     def ref(self) -> KindRef:

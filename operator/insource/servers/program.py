@@ -19,7 +19,7 @@ SHUTDOWN_GRACE_S = 30.0
 
 
 def run_server(settings: ServerSettings, server: TranscriptionServer) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `OSError` if the address is taken, and whatever loading the model raises."""
+    """Serve until SIGTERM or SIGINT. Raises `OSError` if the address is taken, and whatever loading raises."""
     with asyncio.Runner() as runner:
         runner.run(_serve(settings, server))
 

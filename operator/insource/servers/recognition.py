@@ -1,4 +1,4 @@
-"""Between HTTP and a recogniser: a blocking segment generator in a worker thread, as an async iterator that can be left.
+"""Between HTTP and a recogniser: a blocking generator in a worker thread, as an async iterator that can be left.
 
 Leaving it (the client went away) stops the recogniser before its next segment.
 """
@@ -16,7 +16,7 @@ from typing import IO, Protocol
 from insource.servers.transcripts import Segment
 
 
-class BadAudio(Exception):
+class BadAudioError(Exception):
     """The upload could not be decoded; the text says why."""
 
 
@@ -41,7 +41,7 @@ class Recogniser(Protocol):
     """A speech recogniser; called from worker threads, several at once."""
 
     def recognise(self, audio: IO[bytes], options: Options) -> Recognition:
-        """Decode `audio` and begin. Raises `BadAudio`."""
+        """Decode `audio` and begin. Raises `BadAudioError`."""
         ...
 
 
@@ -55,7 +55,7 @@ class Running:
         self._duration: asyncio.Future[float] = loop.create_future()
 
     async def duration_s(self) -> float:
-        """Seconds of audio, as soon as it has been decoded. Raises `BadAudio`."""
+        """Seconds of audio, as soon as it has been decoded. Raises `BadAudioError`."""
         return await self._duration
 
     async def segments(self) -> AsyncIterator[Segment]:
@@ -105,15 +105,19 @@ class Running:
 async def running(
     recogniser: Recogniser, audio: IO[bytes], options: Options, threads: Executor
 ) -> AsyncIterator[Running]:
-    """Recognise `audio` in one of `threads`, which are the slots. On exit the worker is told to stop and is waited for."""
-    loop = asyncio.get_running_loop()
-    run = Running(loop)
-    done = loop.run_in_executor(threads, run.work, lambda: recogniser.recognise(audio, options))
+    """Recognise `audio` in one of `threads`, the slots. On exit the worker is told to stop and is waited for."""
+    run = Running(asyncio.get_running_loop())
+    job = threads.submit(run.work, lambda: recogniser.recognise(audio, options))
     try:
         yield run
     finally:
         run.leave()
-        # Shielded twice: the worker still reads `audio`, which the caller is about to close.
-        while not done.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(done)
+        if not job.cancel():  # it has begun, and still reads `audio`, which the caller is about to close
+            await _outlast(asyncio.wrap_future(job))
+
+
+async def _outlast(work: asyncio.Future[None]) -> None:
+    """Wait for `work` even if this task is cancelled meanwhile."""
+    while not work.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(work)

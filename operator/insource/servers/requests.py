@@ -1,4 +1,4 @@
-"""Reading `POST /v1/audio/transcriptions`: a multipart form into a `TranscriptionRequest`, or an error that names the field.
+"""Reading `POST /v1/audio/transcriptions`: a form into a `TranscriptionRequest`, or an error that names the field.
 
 The upload is spooled to disk above 1 MiB and never held in memory whole.
 """
@@ -20,7 +20,7 @@ MAX_FIELD_BYTES = 64 << 10
 GRANULARITIES = ("word", "segment")
 
 
-class RefusedRequest(Exception):
+class RefusedRequestError(Exception):
     """The request is wrong: answer `status` with `body`."""
 
     def __init__(self, message: str, *, param: str | None, code: str | None = None, status: int = 400) -> None:
@@ -47,9 +47,9 @@ class TranscriptionRequest:
 
 
 async def read_request(request: web.Request, model_name: str) -> TranscriptionRequest:
-    """Read and check the form; raises `RefusedRequest`. `model_name` is the only model here; empty admits any."""
+    """Read and check the form; raises `RefusedRequestError`. `model_name` is the only model here; empty admits any."""
     if request.content_type != "multipart/form-data":
-        raise RefusedRequest("The body must be multipart/form-data with a `file` and a `model`.", param="file")
+        raise RefusedRequestError("The body must be multipart/form-data with a `file` and a `model`.", param="file")
     audio: IO[bytes] = cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))  # noqa: SIM115
     try:
         asked = TranscriptionRequest(audio)
@@ -68,19 +68,19 @@ async def _read_parts(request: web.Request, asked: TranscriptionRequest) -> None
         reader = await request.multipart()
         async for part in reader:
             if not isinstance(part, BodyPartReader):
-                raise RefusedRequest("Nested multipart bodies are not supported.", param=None)
+                raise RefusedRequestError("Nested multipart bodies are not supported.", param=None)
             if part.name == "file":
                 has_file = True
                 await _spool(part, asked.audio)
             else:
                 raw = await part.read_chunk(MAX_FIELD_BYTES)
                 if await part.read_chunk(1):
-                    raise RefusedRequest(f"'{part.name}' is too long.", param=part.name)
+                    raise RefusedRequestError(f"'{part.name}' is too long.", param=part.name)
                 _set(asked, part.name or "", raw.decode("utf-8", "replace"))
     except ValueError as broken:
-        raise RefusedRequest(f"The multipart body cannot be read: {broken}", param=None) from broken
+        raise RefusedRequestError(f"The multipart body cannot be read: {broken}", param=None) from broken
     if not has_file:
-        raise RefusedRequest("you must provide a file", param="file")
+        raise RefusedRequestError("you must provide a file", param="file")
 
 
 async def _spool(part: BodyPartReader, audio: IO[bytes]) -> None:
@@ -88,10 +88,10 @@ async def _spool(part: BodyPartReader, audio: IO[bytes]) -> None:
     while chunk := await part.read_chunk(256 << 10):
         received += len(chunk)
         if received > MAX_UPLOAD_BYTES:
-            raise RefusedRequest(f"The file is larger than {MAX_UPLOAD_BYTES} bytes.", param="file", status=413)
+            raise RefusedRequestError(f"The file is larger than {MAX_UPLOAD_BYTES} bytes.", param="file", status=413)
         audio.write(chunk)
     if not received:
-        raise RefusedRequest("The file is empty.", param="file")
+        raise RefusedRequestError("The file is empty.", param="file")
 
 
 def _set(asked: TranscriptionRequest, name: str, value: str) -> None:
@@ -102,24 +102,30 @@ def _set(asked: TranscriptionRequest, name: str, value: str) -> None:
             asked.prompt = value or None
         case "language":
             if value.lower() not in ("", "en"):
-                raise RefusedRequest(f"Language '{value}' is not supported: this model knows 'en' only.", param=name)
+                raise RefusedRequestError(
+                    f"Language '{value}' is not supported: this model knows 'en' only.", param=name
+                )
         case "response_format":
             if value not in RESPONSE_FORMATS:
                 known = ", ".join(RESPONSE_FORMATS)
-                raise RefusedRequest(f"response_format '{value}' is not supported; use one of: {known}.", param=name)
+                raise RefusedRequestError(
+                    f"response_format '{value}' is not supported; use one of: {known}.", param=name
+                )
             asked.response_format = value
         case "temperature":
             asked.temperature = _temperature(value)
         case "stream":
             if value.lower() not in ("true", "false", "1", "0"):
-                raise RefusedRequest(f"stream must be true or false, not '{value}'.", param=name)
+                raise RefusedRequestError(f"stream must be true or false, not '{value}'.", param=name)
             asked.stream = value.lower() in ("true", "1")
         case "timestamp_granularities[]" | "timestamp_granularities":
             if value not in GRANULARITIES:
-                raise RefusedRequest(f"'{value}' is not a granularity; use word or segment.", param=name)
+                raise RefusedRequestError(f"'{value}' is not a granularity; use word or segment.", param=name)
             asked.granularities.add(value)
         case _:
-            raise RefusedRequest(f"'{name}' is not supported by this server.", param=name, code="unsupported_parameter")
+            raise RefusedRequestError(
+                f"'{name}' is not supported by this server.", param=name, code="unsupported_parameter"
+            )
 
 
 def _temperature(value: str) -> float:
@@ -128,22 +134,26 @@ def _temperature(value: str) -> float:
     except ValueError:
         temperature = -1.0
     if not 0 <= temperature <= 1:
-        raise RefusedRequest(f"temperature must be a number from 0 to 1, not '{value}'.", param="temperature")
+        raise RefusedRequestError(f"temperature must be a number from 0 to 1, not '{value}'.", param="temperature")
     return temperature
 
 
 def _check(asked: TranscriptionRequest, model_name: str) -> None:
     if model_name and asked.model != model_name:
         message = f"The model '{asked.model}' does not exist here; this server has '{model_name}'."
-        raise RefusedRequest(message, param="model", code="model_not_found", status=404)
+        raise RefusedRequestError(message, param="model", code="model_not_found", status=404)
     if asked.granularities and asked.response_format != "verbose_json":
-        raise RefusedRequest(
+        raise RefusedRequestError(
             "timestamp_granularities[] needs response_format verbose_json.", param="timestamp_granularities[]"
         )
     if asked.stream and asked.response_format not in ("json", "text"):
-        raise RefusedRequest(f"stream is not possible with response_format {asked.response_format}.", param="stream")
+        raise RefusedRequestError(
+            f"stream is not possible with response_format {asked.response_format}.", param="stream"
+        )
 
 
-def bad_audio(detail: Any) -> RefusedRequest:
+def bad_audio(detail: Any) -> RefusedRequestError:
     """The upload is not audio that can be decoded."""
-    return RefusedRequest(f"Audio file might be corrupted or unsupported: {detail}", param="file", code="invalid_value")
+    return RefusedRequestError(
+        f"Audio file might be corrupted or unsupported: {detail}", param="file", code="invalid_value"
+    )

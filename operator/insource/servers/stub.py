@@ -1,4 +1,4 @@
-"""The stub server: OpenAI's wire format with a fixed text, at once or after `STUB_DELAY_MS`. For tests and benches only.
+"""The stub server: OpenAI's wire format with a fixed text, at once or delayed. For tests and benches only.
 
 It recognises nothing and says so in its text. It exists because a real recogniser cannot answer 20 or 300 requests a
 second on two cores; what it checks, counts and streams is exactly what the Whisper server does.
@@ -12,7 +12,7 @@ from typing import IO
 
 from insource.servers.application import TranscriptionServer
 from insource.servers.program import run_server
-from insource.servers.recognition import BadAudio, Options, Recognition
+from insource.servers.recognition import BadAudioError, Options, Recognition
 from insource.servers.settings import StubSettings
 from insource.servers.transcripts import Segment, Word
 
@@ -46,11 +46,11 @@ class StubRecogniser:
         self._never = threading.Event()
 
     def recognise(self, audio: IO[bytes], options: Options) -> Recognition:
-        """Look at the first bytes only: the length is a guess unless it is a WAV. Raises `BadAudio`."""
+        """Look at the first bytes only: the length is a guess unless it is a WAV. Raises `BadAudioError`."""
         del options
         head = audio.read(44)
-        if head[:4] not in CONTAINERS and head[4:8] != b"ftyp" and not (head[:1] == b"\xff" and head[1] & 0xE0 == 0xE0):
-            raise BadAudio("this is no audio file")
+        if head[:4] not in CONTAINERS and head[4:8] != b"ftyp" and not _is_mpeg_frame(head):
+            raise BadAudioError("this is no audio file")
         size = audio.seek(0, 2)
         rate = int.from_bytes(head[WAV_BYTE_RATE_AT : WAV_BYTE_RATE_AT + 4], "little") if head[:4] == b"RIFF" else 0
         duration_s = size / (rate or NOMINAL_BYTES_PER_S)
@@ -69,3 +69,7 @@ class StubRecogniser:
                 f" {sentence}",
                 words=tuple(Word(w, start + n * each, start + (n + 1) * each) for n, w in enumerate(words)),
             )
+
+
+def _is_mpeg_frame(head: bytes) -> bool:
+    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0

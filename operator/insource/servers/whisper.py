@@ -14,7 +14,7 @@ from typing import IO, Any
 from insource.servers.application import TranscriptionServer
 from insource.servers.model_files import locate_model, verify_model
 from insource.servers.program import run_server
-from insource.servers.recognition import BadAudio, Options, Recogniser, Recognition
+from insource.servers.recognition import BadAudioError, Options, Recogniser, Recognition
 from insource.servers.settings import ServerSettings
 from insource.servers.transcripts import Segment, Word
 
@@ -24,7 +24,7 @@ BEAM_SIZE = 5
 
 
 def run_whisper(settings: ServerSettings) -> None:
-    """Serve until SIGTERM. Raises `ModelUnavailable` if the weights are missing or differ from `model_sha256`."""
+    """Serve until SIGTERM. Raises `ModelUnavailableError` if the weights are missing or differ from `model_sha256`."""
     folder = locate_model(settings.model_uri)
     run_server(settings, TranscriptionServer(settings, whisper_loader(folder, settings)))
 
@@ -51,11 +51,11 @@ class WhisperRecogniser:
         )
 
     def recognise(self, audio: IO[bytes], options: Options) -> Recognition:
-        """Decode to 16 kHz mono and begin; each segment is decoded when it is asked for. Raises `BadAudio`."""
+        """Decode to 16 kHz mono and begin; each segment is decoded when it is asked for. Raises `BadAudioError`."""
         samples = decode(audio)
         duration_s = len(samples) / SAMPLE_RATE
         if duration_s < SHORTEST_S:
-            raise BadAudio(f"the audio is {duration_s:.3f} s long, at least {SHORTEST_S} s are needed")
+            raise BadAudioError(f"the audio is {duration_s:.3f} s long, at least {SHORTEST_S} s are needed")
         segments, _ = self._model.transcribe(
             samples,
             language="en",
@@ -68,7 +68,7 @@ class WhisperRecogniser:
 
 
 def decode(audio: IO[bytes]) -> Any:
-    """`audio` in any container that FFmpeg knows, as float32 samples at 16 kHz, mono. Raises `BadAudio`.
+    """`audio` in any container that FFmpeg knows, as float32 samples at 16 kHz, mono. Raises `BadAudioError`.
 
     A file that breaks off is decoded as far as it goes; one with nothing to decode is bad.
     """
@@ -80,14 +80,14 @@ def decode(audio: IO[bytes]) -> Any:
     try:
         with av.open(audio, mode="r", metadata_errors="ignore") as container:
             if not container.streams.audio:
-                raise BadAudio("there is no audio track in it")
+                raise BadAudioError("there is no audio track in it")
             for frame in _frames(container):
                 chunks += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
             chunks += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
     except (av.FFmpegError, ValueError) as error:
-        raise BadAudio(getattr(error, "strerror", None) or str(error)) from error
+        raise BadAudioError(getattr(error, "strerror", None) or str(error)) from error
     if not chunks:
-        raise BadAudio("there is no sound in it")
+        raise BadAudioError("there is no sound in it")
     samples = numpy.concatenate(chunks)
     return samples.astype(numpy.float32) / 32_768.0
 

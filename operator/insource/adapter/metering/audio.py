@@ -11,11 +11,12 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 
 FORMATS = "wav,w64,aiff,mp3,ogg,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,flac,aac,mpeg"
-"""libav's demuxers that may open an upload. Others are dangerous: playlists read files and addresses of their choice."""
+"""libav's demuxers that may open an upload. Others are dangerous: playlists read what files and addresses they name."""
 _OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 _PADDING = Fraction(1, 4)
 """Seconds of encoder delay and tail that a container may rightly leave out."""
@@ -23,7 +24,7 @@ _SKIP_SAMPLES = struct.Struct("<II")
 _AAC_LC_SAMPLES = 1024
 
 
-class NotAudio(Exception):
+class NotAudio(Exception):  # noqa: N818
     """The file cannot be read as audio; the text says why, fit for a client."""
 
 
@@ -106,7 +107,7 @@ def _seconds(container: av.container.InputContainer) -> Fraction:
     return by_container
 
 
-def _skipped_samples(packet: av.Packet) -> int:
+def _skipped_samples(packet: Any) -> int:
     """Delay and tail that the MP3 encoder noted (LAME tag); other containers show them in their timestamps."""
     skipped = 0
     for side_data in packet.iter_sidedata():

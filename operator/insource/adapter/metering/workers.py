@@ -7,6 +7,7 @@ import contextlib
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -45,13 +46,13 @@ class MeasuringProcesses:
             raise NotAudio(answer["error"])
         return Measured(answer["audio_ms"], answer["extension"])
 
-    async def _ask(self, process: asyncio.subprocess.Process, path: Path) -> dict[str, object]:
+    async def _ask(self, process: asyncio.subprocess.Process, path: Path) -> dict[str, Any]:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(f"{path}\n".encode())
         await process.stdin.drain()
         line = await process.stdout.readuntil(b"\n")
-        answer: dict[str, object] = orjson.loads(line)
+        answer: dict[str, Any] = orjson.loads(line)
         return answer
 
     async def _start(self) -> asyncio.subprocess.Process:

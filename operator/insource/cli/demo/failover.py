@@ -21,6 +21,8 @@ from insource.wire.vocabulary import Role
 
 HEAL_TIMEOUT_S = 60
 RECORD_TIMEOUT_S = 20
+ATTEMPT_LINE = "a"
+"""What Envoy's log calls an attempt, as opposed to a whole request."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,10 @@ def attempt_of_line(line: str) -> SeenAttempt | None:
         entry: dict[str, Any] = json.loads(line)
     except ValueError:
         return None
-    if entry.get("kind") != "attempt":
+    if entry.get("k") != ATTEMPT_LINE:
         return None
     return SeenAttempt(
-        attempt_id=attempt_id(entry["request_id"], entry.get("hop") or "", int(entry["attempt"])),
+        attempt_id=attempt_id(entry["id"], entry.get("hop") or "", int(entry["n"])),
         backend=entry.get("backend") or "",
         role=entry.get("role") or "",
         outcome=entry.get("outcome") or "",

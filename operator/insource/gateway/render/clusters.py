@@ -19,7 +19,7 @@ CHOICES = 4
 
 
 def ads_source() -> config_source_pb2.ConfigSource:
-    """"Ask the one ADS stream", waiting for as long as it takes: without its agent Envoy is not Ready."""
+    """ "Ask the one ADS stream", waiting for as long as it takes: without its agent Envoy is not Ready."""
     source = config_source_pb2.ConfigSource(resource_api_version=config_source_pb2.V3)
     source.ads.SetInParent()
     source.initial_fetch_timeout.seconds = 0

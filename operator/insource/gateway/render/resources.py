@@ -41,7 +41,9 @@ def gateway_token(master: bytes, namespace: str) -> str:
     return hmac.new(master, namespace.encode(), hashlib.sha256).hexdigest()
 
 
-def render_deployment(view: DeploymentView, token: str, hold_socket: str) -> tuple[Resource, Resource, Resource, Resource]:
+def render_deployment(
+    view: DeploymentView, token: str, hold_socket: str
+) -> tuple[Resource, Resource, Resource, Resource]:
     """Cluster, endpoints, routes and scope of one ModelDeployment."""
     return (
         _resource(names.CLUSTER, names.cluster_name(view.key), render_cluster(view)),

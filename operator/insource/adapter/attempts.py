@@ -1,0 +1,115 @@
+"""One attempt from its headers to its end: its two records in the write-ahead log, and its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+
+from insource.adapter.identity import Identity
+from insource.adapter.metrics import Metrics
+from insource.adapter.routes import Route
+from insource.adapter.wal import WriteAheadLog
+from insource.env import Env
+from insource.wire.records import AttemptEnded, AttemptStarted, Quantity
+from insource.wire.vocabulary import Outcome, Role, Unit, UsageSource
+
+log = structlog.get_logger(__name__)
+_CONSUMING = frozenset({Outcome.OK, Outcome.GONE, Outcome.SERVER, Outcome.TIMEOUT})
+"""Outcomes of attempts that may have consumed work once the backend was called; a refusal by it consumed none."""
+
+
+class Attempt:
+    """What is known of one attempt so far. Written to the log when made, and again by `end`."""
+
+    def __init__(
+        self, identity: Identity, route: Route, role: Role, pod: str, wal: WriteAheadLog, metrics: Metrics, env: Env
+    ) -> None:
+        """Write the attempt's first record. Raises OSError if the log cannot take it."""
+        self.identity = identity
+        self.route = route
+        self.role = role
+        self._wal = wal
+        self._metrics = metrics
+        self._env = env
+        self._quantities: dict[UsageSource, int] = {}
+        self._busy_since: float | None = None
+        self._busy_s = 0.0
+        self._ended = False
+        self.began = env.clock.monotonic()
+        """On the monotonic clock."""
+        wal.append(
+            AttemptStarted(
+                attempt_id=identity.attempt_id,
+                request_id=identity.request_id,
+                hop=identity.hop,
+                number=identity.number,
+                deployment=identity.deployment,
+                backend=route.backend,
+                backend_kind=route.backend_kind,
+                revision=route.revision,
+                vendor=route.vendor,
+                model=route.model,
+                modality=route.modality,
+                role=role,
+                client=identity.client,
+                pod=pod,
+                started_at_ms=_now_ms(env),
+            )
+        )
+
+    def calls_backend(self, audio_ms: int) -> None:
+        """The backend is called from now on, with this much measured work."""
+        self._quantities[UsageSource.MEASURED] = audio_ms
+        self._busy_since = self._env.clock.monotonic()
+
+    def backend_done(self) -> None:
+        """The backend's slot is free again."""
+        if self._busy_since is not None:
+            self._busy_s += self._env.clock.monotonic() - self._busy_since
+            self._busy_since = None
+
+    def billed(self, usage: object) -> None:
+        """Note the vendor's own usage, if it is in a unit of ours."""
+        if isinstance(usage, Mapping) and usage.get("type") == "duration":
+            seconds = usage.get("seconds")
+            if isinstance(seconds, int | float) and 0 <= seconds < 10**9:
+                self._quantities[UsageSource.BILLED] = round(seconds * 1000)
+
+    def end(self, outcome: Outcome, status: int, reason: str = "") -> None:
+        """Write the second record, once; later calls change nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        self.backend_done()
+        consumed = self._quantities if outcome in _CONSUMING else {}
+        record = AttemptEnded(
+            attempt_id=self.identity.attempt_id,
+            outcome=outcome,
+            status=status,
+            reason=reason[:200],
+            quantities=tuple(Quantity(unit=Unit.AUDIO_MS, source=source, quantity=n) for source, n in consumed.items()),
+            ended_at_ms=_now_ms(self._env),
+            busy_ms=round(self._busy_s * 1000),
+        )
+        try:
+            self._wal.append(record)
+        except OSError as problem:
+            # The start is in the log, so the attempt will be listed as unknown rather than lost.
+            log.error("attempt_end_not_logged", attempt_id=self.identity.attempt_id, problem=str(problem))
+        labels = (
+            self.identity.namespace,
+            self.identity.deployment,
+            self.route.modality.value,
+            self.route.backend,
+            self.route.backend_kind.value,
+            self.role.value,
+        )
+        self._metrics.requests.labels(*labels, outcome.value).inc()
+        self._metrics.duration.labels(*labels, outcome.value).observe(self._env.clock.monotonic() - self.began)
+        for source, quantity in consumed.items():
+            self._metrics.units.labels(*labels, Unit.AUDIO_MS.value, source.value).inc(quantity)
+
+
+def _now_ms(env: Env) -> int:
+    return int(env.clock.now().timestamp() * 1000)

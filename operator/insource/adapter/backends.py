@@ -1,0 +1,246 @@
+"""The two sides an adapter can have: the model server in its own pod, or a vendor. Same face to the request handler."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import aiohttp
+from pydantic import ValidationError
+
+from insource.adapter.admission import Admission, RequestWindow
+from insource.adapter.attempts import Attempt
+from insource.adapter.dialects.openai import Answer, OpenAITranscriptions, Work
+from insource.adapter.ledger import LedgerAway, LedgerClient, RecordRejected
+from insource.adapter.parameters import Transcription
+from insource.adapter.refusals import Refusal, refused_credentials, refused_policy
+from insource.adapter.routes import InHouseRoutes, Route, Routes, VendorAdapterRoutes
+from insource.adapter.server_watch import ServerWatch
+from insource.adapter.settings import InHouseSettings, Patience, VendorSettings
+from insource.adapter.wal import WriteAheadLog
+from insource.adapter.warmup import tone_wav
+from insource.adapter.watched_file import WatchedFile, first_line
+from insource.env import Env
+from insource.wire.records import ReservationRequest
+from insource.wire.vocabulary import Outcome, Role, Unit
+
+
+class Backend(Protocol):
+    """What the request handler needs of either side."""
+
+    routes: Routes
+    admission: Admission
+
+    @property
+    def ready(self) -> bool:
+        """Whether the gateway should send work."""
+        ...
+
+    @property
+    def credentials(self) -> tuple[bool | None, str]:
+        """Whether they are resolved (None: none are needed), and why not."""
+        ...
+
+    def check(self) -> None:
+        """Raise a refusal that is known before the body is read."""
+        ...
+
+    def check_possible(self, wanted: Transcription, route: Route) -> None:
+        """Raise 400 for what this backend cannot do."""
+        ...
+
+    async def permit(self, attempt: Attempt, audio_ms: int) -> None:
+        """The last gate before the call: durability and budget. Raises a refusal."""
+        ...
+
+    def call(self, work: Work, scope: asyncio.Timeout) -> contextlib.AbstractAsyncContextManager[Answer]:
+        """Call the backend; `scope` may be cut short when it is known not to answer."""
+        ...
+
+    def request_model(self, route: Route) -> str:
+        """The backend's name for the model."""
+        ...
+
+    async def run(self) -> None:
+        """Background work, until cancelled."""
+        ...
+
+
+class InHouse:
+    """The model server of this pod: watched, warmed up, never asked for credentials. The log is not synced."""
+
+    def __init__(
+        self, settings: InHouseSettings, session: aiohttp.ClientSession, spool: Path, env: Env, patience: Patience
+    ) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._env = env
+        self.routes: Routes = InHouseRoutes(settings)
+        self.admission = Admission(settings.slots)
+        self._dialect = OpenAITranscriptions(settings.server_url, session, env)
+        self._watch = ServerWatch(settings.server_health_url, self._warm_up, session, env, patience)
+
+    @property
+    def ready(self) -> bool:
+        """Warm and healthy."""
+        return self._watch.ready
+
+    @property
+    def credentials(self) -> tuple[bool | None, str]:
+        """There are none."""
+        return None, ""
+
+    def check(self) -> None:
+        """Refuse while the server is silent."""
+        self._watch.check()
+
+    def check_possible(self, wanted: Transcription, route: Route) -> None:
+        """The in-house servers do every format."""
+
+    async def permit(self, attempt: Attempt, audio_ms: int) -> None:
+        """In-house work needs no permission, and its record survives a killed process as it is."""
+
+    @asynccontextmanager
+    async def call(self, work: Work, scope: asyncio.Timeout) -> AsyncIterator[Answer]:
+        """Call the server; cut when it stalls."""
+        with self._watch.cut_when_stalled(scope):
+            async with self._dialect.call(work) as answer:
+                yield answer
+
+    def request_model(self, route: Route) -> str:  # noqa: ARG002
+        """The name that the server was started with."""
+        return self._settings.request_model
+
+    async def run(self) -> None:
+        """Watch the server."""
+        await self._watch.run()
+
+    async def _warm_up(self) -> None:
+        path = self._spool / f"warm-up-{self._env.ids.uuid()}"
+        path.write_bytes(tone_wav())
+        try:
+            wanted = Transcription(model=self._settings.request_model)
+            work = Work(wanted, path, "warm-up.wav", self._settings.request_model, f"probe-{self._env.ids.uuid()}")
+            async with self._dialect.call(work):
+                pass
+        finally:
+            path.unlink(missing_ok=True)
+
+
+class Vendor:
+    """A vendor: its key, its limits, the spill cap; each attempt is on disk, synced, before the call."""
+
+    def __init__(
+        self,
+        settings: VendorSettings,
+        session: aiohttp.ClientSession,
+        wal: WriteAheadLog,
+        ledger: LedgerClient,
+        env: Env,
+        patience: Patience,
+    ) -> None:
+        self._settings = settings
+        self._wal = wal
+        self._ledger = ledger
+        self._patience = patience
+        self._key: WatchedFile[str] = WatchedFile(settings.key_file, first_line, "")
+        self._refused_key = ""
+        self._vendor_routes = VendorAdapterRoutes(settings)
+        self.routes: Routes = self._vendor_routes
+        self.admission = Admission(settings.concurrency)
+        self._window = RequestWindow(settings.requests_per_minute, env)
+        self._dialect = OpenAITranscriptions(settings.endpoint, session, env, self._key.value)
+
+    @property
+    def ready(self) -> bool:
+        """A key and routes are there. A key that the vendor refused stays ready: only the next attempt can tell."""
+        return bool(self._key.value()) and not self._vendor_routes.error
+
+    @property
+    def credentials(self) -> tuple[bool | None, str]:
+        """Whether there is a key that the vendor has not refused."""
+        key = self._key.value()
+        if not key:
+            return False, (
+                f"Secret {self._settings.secret} is missing or empty; create it with the API key of the vendor "
+                f"{self._settings.vendor}"
+            )
+        if key == self._refused_key:
+            return False, (
+                f"The vendor {self._settings.vendor} refuses the key in Secret {self._settings.secret} (401 or 403); "
+                "replace it"
+            )
+        return True, ""
+
+    def check(self) -> None:
+        """Refuse without a key, or past the vendor's limits."""
+        if not self._key.value():
+            raise refused_credentials("This deployment's vendor has no credentials.")
+        self._window.check()
+
+    def check_possible(self, wanted: Transcription, route: Route) -> None:
+        """Some vendor models give no times."""
+        self._dialect.check_possible(wanted, route.model)
+
+    async def permit(self, attempt: Attempt, audio_ms: int) -> None:
+        """Reserve budget for a capped spill, count the request, and put the attempt on disk."""
+        if attempt.role is Role.SPILL and attempt.route.spill_daily_limit:
+            await self._reserve(attempt, audio_ms)
+        self._window.take()
+        await self._wal.synced()
+
+    async def _reserve(self, attempt: Attempt, audio_ms: int) -> None:
+        route = attempt.route
+        try:
+            answer = await self._ledger.reserve(
+                ReservationRequest(
+                    attempt_id=attempt.identity.attempt_id,
+                    deployment=attempt.identity.deployment,
+                    backend=route.backend,
+                    vendor=route.vendor,
+                    model=route.model,
+                    daily_limit=route.spill_daily_limit,
+                    unit=Unit.AUDIO_MS,
+                    quantity=audio_ms,
+                ),
+                self._patience.reservation_s,
+            )
+        except (LedgerAway, RecordRejected, ValidationError) as problem:
+            raise refused_policy(
+                "The daily limit of spill cannot be checked at present, so nothing is sent to the vendor.",
+                reason="ledger_unreachable",
+            ) from problem
+        if not answer.granted:
+            raise refused_policy(
+                f"The daily limit of {route.spill_daily_limit} for spill to the vendor does not allow this request "
+                f"({answer.reason}).",
+                reason=answer.reason or "daily_limit",
+            )
+
+    @asynccontextmanager
+    async def call(self, work: Work, scope: asyncio.Timeout) -> AsyncIterator[Answer]:  # noqa: ARG002
+        """Call the vendor, and learn from how it refuses."""
+        key = self._key.value()
+        try:
+            async with self._dialect.call(work) as answer:
+                if self._refused_key == key:
+                    self._refused_key = ""
+                yield answer
+        except Refusal as refusal:
+            if refusal.outcome is Outcome.REFUSED_CREDENTIALS:
+                self._refused_key = key
+            elif refusal.outcome is Outcome.SHED and refusal.retry_after_s:
+                self._window.close_for(refusal.retry_after_s)
+            raise
+
+    def request_model(self, route: Route) -> str:
+        """The vendor's model id."""
+        return route.model
+
+    async def run(self) -> None:
+        """Nothing to watch: a vendor is asked only when it is paid."""
+        await asyncio.Event().wait()

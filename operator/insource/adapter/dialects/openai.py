@@ -1,0 +1,205 @@
+"""OpenAI's wire format for transcription, towards the server of an in-house pod and towards OpenAI and its likes.
+
+The backend is always asked for `json`, or for `verbose_json` when the answer needs times; `rendering` makes the
+format that the client wants. So formats are the same whoever serves, a vendor's usage (which text, srt and vtt leave
+out) is always seen, and an answer that is no answer is noticed before the client gets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import structlog
+
+from insource.adapter.parameters import Transcription
+from insource.adapter.refusals import (
+    Refusal,
+    client_error,
+    refused_credentials,
+    server_failure,
+    shed,
+    timed_out,
+)
+from insource.adapter.sse import events
+from insource.env import Env
+from insource.wire.headers import REQUEST_ID
+
+log = structlog.get_logger(__name__)
+ANSWER_MAX_BYTES = 64 << 20
+_JSON_ONLY = ("gpt-4o", "gpt-transcribe")
+"""Models of OpenAI (by the start of their id) that know no times: no srt, vtt or verbose_json."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the backend is to transcribe."""
+
+    wanted: Transcription
+    path: Path
+    filename: str
+    model: str
+    """The backend's name for the model."""
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The backend's 2xx: either a whole JSON object, or events as they come."""
+
+    body: Mapping[str, Any] | None
+    events: AsyncIterator[dict[str, Any]] | None
+
+
+class OpenAITranscriptions:
+    """Calls `POST {base_url}/audio/transcriptions`; retries nothing, because Envoy's ladder does."""
+
+    def __init__(
+        self, base_url: str, session: aiohttp.ClientSession, env: Env, key: Callable[[], str] | None = None
+    ) -> None:
+        """`key` returns the present API key; None for a server that wants none."""
+        self._url = f"{base_url}/audio/transcriptions"
+        self._session = session
+        self._env = env
+        self._key = key
+
+    def check_possible(self, wanted: Transcription, model: str) -> None:
+        """Raise 400 for a format that this model has not."""
+        if _answer_format(wanted) == "verbose_json" and model.startswith(_JSON_ONLY):
+            raise client_error(
+                f"This deployment's model gives no times; response_format '{wanted.response_format}' is not possible. "
+                "Possible are: json, text.",
+                param="response_format",
+                code="unsupported_value",
+            )
+
+    @asynccontextmanager
+    async def call(self, work: Work) -> AsyncIterator[Answer]:
+        """Ask the backend. Raises a Refusal of the outcome table; the caller bounds the time."""
+        headers = {REQUEST_ID: work.request_id}
+        key = self._key() if self._key else ""
+        if key:
+            headers["authorization"] = f"Bearer {key}"
+        with work.path.open("rb") as file:
+            form = aiohttp.FormData(default_to_multipart=True)
+            for name, value in form_fields(work.wanted, work.model):
+                form.add_field(name, value)
+            form.add_field("file", file, filename=work.filename, content_type="application/octet-stream")
+            try:
+                async with self._session.post(self._url, data=form, headers=headers, allow_redirects=False) as response:
+                    if response.status != 200:
+                        raise self._refusal(response.status, response.headers, await _error_of(response), work, key)
+                    yield await _answer(response)
+            except (aiohttp.ClientError, OSError) as problem:
+                if isinstance(problem, TimeoutError):
+                    raise
+                raise server_failure(
+                    "The backend could not be reached or broke off.", reason=_reason(problem)
+                ) from problem
+
+    def _refusal(
+        self, status: int, headers: Mapping[str, str], error: Mapping[str, Any], work: Work, key: str
+    ) -> Refusal:
+        if status == 429:
+            wait = retry_after_s(headers.get("retry-after", ""), self._env)
+            return shed(
+                "The backend's rate limit is reached; try again later.",
+                reason=str(error.get("code") or "backend_limit")[:100],
+                retry_after_s=wait,
+            )
+        if status in (401, 403) and self._key:
+            return refused_credentials("The vendor does not accept this deployment's credentials.")
+        if status in (408, 504):
+            return timed_out("The backend timed out.", reason=f"backend_{status}")
+        if status in (400, 413, 415, 422) and error.get("param") != "model":
+            message = str(error.get("message") or "The backend refuses this request.")[:1000]
+            if key:
+                message = message.replace(key, "[key]")
+            param = error.get("param")
+            code = error.get("code")
+            return client_error(
+                message.replace(work.model, work.wanted.model),
+                param=str(param)[:100] if param else None,
+                code=str(code)[:100] if code else None,
+                status=status,
+            )
+        return server_failure("The backend failed.", reason=f"backend_{status}")
+
+
+def form_fields(wanted: Transcription, model: str) -> list[tuple[str, str]]:
+    """The text fields that the backend gets for this request."""
+    fields = [("model", model), ("response_format", _answer_format(wanted))]
+    if wanted.language:
+        fields.append(("language", wanted.language))
+    if wanted.prompt:
+        fields.append(("prompt", wanted.prompt))
+    if wanted.temperature:
+        fields.append(("temperature", wanted.temperature))
+    if wanted.streaming:
+        fields.append(("stream", "true"))
+    fields += [("timestamp_granularities[]", one) for one in wanted.granularities]
+    return fields
+
+
+def retry_after_s(text: str, env: Env) -> int:
+    """Seconds of a Retry-After header, a number or an HTTP date; 1 if it is absent or malformed."""
+    try:
+        return max(1, round(float(text)))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return max(1, round((parsedate_to_datetime(text) - env.clock.now()).total_seconds()))
+    except (ValueError, TypeError):
+        return 1
+
+
+def _answer_format(wanted: Transcription) -> str:
+    return "verbose_json" if wanted.response_format in ("srt", "vtt", "verbose_json") else "json"
+
+
+async def _answer(response: aiohttp.ClientResponse) -> Answer:
+    # OpenAI ignores `stream` for whisper-1: the content type says what came, not what was asked for.
+    if response.content_type == "text/event-stream":
+        return Answer(None, events(response.content.iter_any()))
+    body = _object(await _bounded(response))
+    if body is None or not isinstance(body.get("text"), str):
+        raise server_failure("The backend's answer is not a transcript.", reason="invalid_answer")
+    return Answer(body, None)
+
+
+async def _error_of(response: aiohttp.ClientResponse) -> Mapping[str, Any]:
+    try:
+        body = _object(await response.content.read(65536))
+    except aiohttp.ClientError:
+        body = None
+    error = (body or {}).get("error")
+    return error if isinstance(error, Mapping) else {}
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > ANSWER_MAX_BYTES:
+            raise server_failure("The backend's answer is larger than 64 MiB.", reason="invalid_answer")
+    return bytes(content)
+
+
+def _object(content: bytes) -> dict[str, Any] | None:
+    try:
+        body = orjson.loads(content)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _reason(problem: Exception) -> str:
+    if isinstance(problem, aiohttp.ClientConnectorError):
+        return "unreachable"
+    return "broken_off"

@@ -1,0 +1,215 @@
+"""One `/v1/audio/transcriptions` attempt from its headers to its answer.
+
+The order matters: what can be refused on headers is (a slow upload must not hold what others need), then the body is
+spooled and measured, then permission and a slot are taken, then the backend is called, under a deadline that follows
+from the measured audio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable
+from pathlib import PurePath
+
+import aiohttp
+from aiohttp import web
+
+from insource.adapter import rendering
+from insource.adapter.attempts import Attempt
+from insource.adapter.backends import Backend
+from insource.adapter.dialects.openai import Answer, Work
+from insource.adapter.metering.audio import Measured, NotAudio
+from insource.adapter.metering.workers import MeasuringProcesses
+from insource.adapter.parameters import Transcription, parse_fields
+from insource.adapter.refusals import Refusal, client_error, server_failure, timed_out, too_large
+from insource.adapter.settings import Patience
+from insource.adapter.upload import Spool, Upload
+from insource.env import Env
+from insource.wire.headers import OUTCOME, REQUEST_ID
+from insource.wire.vocabulary import Outcome
+
+_EXTENSIONS = {"flac", "mp3", "mp4", "mpeg", "mpga", "m4a", "ogg", "oga", "opus", "wav", "webm"}
+
+
+class ClientGone(Exception):  # noqa: N818
+    """The client closed its connection while we wrote to it."""
+
+
+class BrokenOff(Exception):  # noqa: N818
+    """The backend failed after the first bytes had gone out; only a reset can tell the client."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+class Transcriptions:
+    """Handles transcription requests for one backend."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        spool: Spool,
+        meter: MeasuringProcesses,
+        env: Env,
+        patience: Patience,
+        max_body_bytes: int,
+    ) -> None:
+        self._backend = backend
+        self._spool = spool
+        self._meter = meter
+        self._env = env
+        self._patience = patience
+        self._max_body_bytes = max_body_bytes
+
+    async def handle(self, request: web.Request, attempt: Attempt) -> web.StreamResponse:
+        """Answer one attempt. Raises Refusal, ClientGone or BrokenOff."""
+        self._backend.check()
+        with self._backend.admission.admitted():
+            if request.content_length is not None and request.content_length > self._max_body_bytes:
+                raise too_large(self._max_body_bytes)
+            async with self._spool.receive(request, self._max_body_bytes) as upload:
+                wanted = parse_fields(upload.fields)
+                self._backend.check_possible(wanted, attempt.route)
+                measured = await self._measure(upload)
+                return await self._serve(request, attempt, upload, wanted, measured)
+
+    async def _measure(self, upload: Upload) -> Measured:
+        try:
+            return await self._meter.measure(upload.path)
+        except NotAudio as problem:
+            raise client_error(
+                f"The file cannot be read as audio: {problem}. Send flac, mp3, mp4, m4a, ogg, wav or webm.",
+                param="file",
+                code="invalid_audio",
+            ) from problem
+
+    async def _serve(
+        self, request: web.Request, attempt: Attempt, upload: Upload, wanted: Transcription, measured: Measured
+    ) -> web.StreamResponse:
+        loop = asyncio.get_running_loop()
+        left_s = attempt.route.request_timeout_s - (self._env.clock.monotonic() - attempt.began)
+        work = Work(
+            wanted=wanted,
+            path=upload.path,
+            filename=_filename(upload.filename, measured.extension),
+            model=self._backend.request_model(attempt.route),
+            request_id=attempt.identity.request_id,
+        )
+        prepared: web.StreamResponse | None = None
+        try:
+            async with asyncio.timeout(left_s) as scope, self._backend.admission.slot():
+                self._backend.check()
+                await self._backend.permit(attempt, measured.audio_ms)
+                allowed_s = deadline_s(self._patience, measured.audio_ms)
+                scope.reschedule(min(scope.when() or 0.0, loop.time() + allowed_s))
+                attempt.calls_backend(measured.audio_ms)
+                async with self._backend.call(work, scope) as answer:
+                    if answer.body is not None and not wanted.streaming:
+                        response: web.StreamResponse = self._rendered(answer, attempt, wanted, measured)
+                    else:
+                        async with contextlib.aclosing(_events_of(answer, attempt, measured)) as events:
+                            # Note: nothing goes out before the first event: until then Envoy can still try elsewhere.
+                            event = await anext(events)
+                            prepared = response = _stream_head(attempt)
+                            await _to_client(response.prepare(request))
+                            await _to_client(response.write(event))
+                            async for event in events:
+                                await _to_client(response.write(event))
+                attempt.backend_done()
+        except TimeoutError as problem:
+            refusal = timed_out("The backend did not answer in time; it may be overloaded or hung.")
+            if prepared is not None:
+                raise BrokenOff(refusal) from problem
+            raise refusal from problem
+        except Refusal as refusal:
+            if prepared is not None:
+                raise BrokenOff(refusal) from refusal
+            raise
+        if prepared is not None:
+            await _to_client(prepared.write_eof())
+        return response
+
+    def _rendered(self, answer: Answer, attempt: Attempt, wanted: Transcription, measured: Measured) -> web.Response:
+        body = dict(answer.body or {})
+        attempt_usage(attempt, body)
+        try:
+            content = rendering.render(
+                wanted.response_format, body, granularities=wanted.granularities, audio_ms=measured.audio_ms
+            )
+        except ValueError as problem:
+            raise server_failure(f"The backend's answer is not complete: {problem}.", reason="invalid_answer") from None
+        return web.Response(
+            body=content,
+            headers={
+                "content-type": rendering.CONTENT_TYPES[wanted.response_format],
+                OUTCOME: Outcome.OK.value,
+                REQUEST_ID: attempt.identity.request_id,
+            },
+        )
+
+
+def _stream_head(attempt: Attempt) -> web.StreamResponse:
+    return web.StreamResponse(
+        headers={
+            "content-type": "text/event-stream; charset=utf-8",
+            "cache-control": "no-cache",
+            OUTCOME: Outcome.OK.value,
+            REQUEST_ID: attempt.identity.request_id,
+        }
+    )
+
+
+def deadline_s(patience: Patience, audio_ms: int) -> float:
+    """How long the backend may take for this much audio."""
+    return patience.deadline_floor_s + patience.deadline_per_audio_s * audio_ms / 1000
+
+
+def attempt_usage(attempt: Attempt, body: dict[str, object]) -> None:
+    """A vendor's usage is kept as billed and passed on; our own servers' is replaced by our measure."""
+    if attempt.route.vendor:
+        attempt.billed(body.get("usage"))
+    else:
+        body.pop("usage", None)
+
+
+async def _events_of(answer: Answer, attempt: Attempt, measured: Measured) -> AsyncGenerator[bytes]:
+    """The events for the client, closed by `transcript.text.done`. Raises a Refusal when the backend ends early."""
+    if answer.body is not None or answer.events is None:
+        body = dict(answer.body or {})
+        attempt_usage(attempt, body)
+        text = rendering.checked_text(body)
+        yield rendering.delta_event(text)
+        yield rendering.done_event(text, body.get("usage"), measured.audio_ms)
+        return
+    try:
+        async for event in answer.events:
+            if event["type"] == "transcript.text.delta" and isinstance(event.get("delta"), str):
+                yield rendering.delta_event(event["delta"])
+            elif event["type"] == "transcript.text.done" and isinstance(event.get("text"), str):
+                attempt_usage(attempt, event)
+                yield rendering.done_event(event["text"], event.get("usage"), measured.audio_ms)
+                return
+            elif event["type"] == "error":
+                break
+    except ValueError as problem:
+        raise server_failure("The backend sent something else than events.", reason="invalid_answer") from problem
+    except (aiohttp.ClientError, OSError) as problem:
+        raise server_failure("The backend broke off its answer.", reason="broken_off") from problem
+    raise server_failure("The backend's stream ended early.", reason="broken_off")
+
+
+async def _to_client(step: Awaitable[object]) -> None:
+    try:
+        await step
+    except (ConnectionError, aiohttp.ClientError) as problem:
+        raise ClientGone from problem
+
+
+def _filename(sent: str, extension: str) -> str:
+    """A name whose ending tells the format: the client's if it is one of OpenAI's, else the one we found."""
+    name = PurePath(sent.replace("\\", "/")).name[-100:]
+    ending = name.rpartition(".")[2].lower()
+    printable = "".join(char for char in name if char.isprintable() and char not in '"\r\n')
+    return printable if ending in _EXTENSIONS and "." in name else f"audio.{extension}"

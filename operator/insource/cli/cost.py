@@ -1,0 +1,183 @@
+"""`insource cost`: what was served, what it cost, and what was saved, from the ledger's report."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from insource.cli.state import Layout, State, data_option
+
+TIMEOUT_S = 10.0
+PLAIN_WIDTH = 160
+"""When the output is no terminal: never wrapped, so that it can be cut by columns."""
+NONE = "-"
+UNPRICED = "unpriced"
+
+
+@click.command()
+@click.option("--namespace", "-n", default="", help="Only this namespace.")
+@click.option("--since", default="", help="From this moment or day (UTC) on, such as 2026-11-23.")
+@click.option(
+    "--by",
+    type=click.Choice(["deployment", "backend", "role", "day"]),
+    default="backend",
+    show_default=True,
+    help="One line for each.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON, for scripts.")
+@data_option
+def cost(namespace: str, since: str, by: str, as_json: bool, data: Path) -> None:
+    """Show usage, cost and what was saved."""
+    query = {"namespace": namespace, "since": since, "by": by}
+    report = fetch_report(Layout(data).require_running(), {name: value for name, value in query.items() if value}, data)
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+        return
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH, no_color=True)
+    if not report["rows"]:
+        where = f" in namespace {namespace}" if namespace else ""
+        console.print(f"No usage{where} yet: send a request to the gateway (`insource env` prints its URL).")
+        return
+    console.print(render_cost(report))
+
+
+def fetch_report(state: State, query: Mapping[str, str], data: Path) -> dict[str, Any]:
+    """The report from this installation's ledger; a ClickException says what is wrong and what to do."""
+    try:
+        token = Path(state.ledger_reader_token_file).read_text().strip()
+    except OSError as error:
+        raise click.ClickException(
+            f"the ledger's reader token cannot be read ({error}): restart with `insource up --data {data}`"
+        ) from None
+    url = f"{state.ledger_url}/v1/cost?{urllib.parse.urlencode(query)}"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            report: dict[str, Any] = json.load(answer)
+            return report
+    except urllib.error.HTTPError as error:
+        with error:
+            raise click.ClickException(f"the ledger refused: {_message(error)}") from None
+    except (OSError, ValueError) as error:
+        raise click.ClickException(
+            f"the ledger at {state.ledger_url} does not answer ({error}): see {data / 'logs' / 'ledger.log'}"
+        ) from None
+
+
+def render_cost(report: Mapping[str, Any]) -> Table:
+    """The report as a table: a line per group, then what the in-house work would have cost at vendors."""
+    currency = report["currency"]
+    table = Table(box=None, pad_edge=False, header_style="bold", caption=_caption(report), caption_justify="left")
+    table.caption_style = ""
+    names = [name for name in ("day", "namespace", "deployment", "backend", "role") if name in report["rows"][0]]
+    for name in names:
+        table.add_column(name.upper())
+    for header in (
+        "REQUESTS",
+        "OUTCOMES",
+        "AUDIO\n[s]",
+        f"BUSY\n[{currency}]",
+        f"IDLE\n[{currency}]",
+        f"VENDOR\n[{currency}]",
+        f"PER AUDIO HOUR\n[{currency}]",
+    ):
+        table.add_column(Text(header), justify="left" if header == "OUTCOMES" else "right")
+    for row in report["rows"]:
+        table.add_row(*(Text(row[name]) for name in names), *_cells(row))
+    if len(report["rows"]) > 1:
+        table.add_section()
+        table.add_row("total", *("" for _ in names[1:]), *_cells(report["totals"]), style="bold")
+    return table
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    in_house, vendor = row["in_house"], row["vendor"]
+    unpriced_pods = float(in_house["unpriced_pod_seconds"]) > 0
+    has_pods = unpriced_pods or _amount(in_house["busy"]) or _amount(in_house["idle"])
+    has_vendor = _amount(vendor["cost"]) or float(row["vendor_billed_seconds"]) > 0
+    per_hour = [text for text in (in_house["per_audio_hour"], vendor["per_audio_hour"]) if text is not None]
+    vendor_cost = _money(vendor["cost"]) if has_vendor else NONE
+    if row["unpriced"]:
+        vendor_cost = f"{vendor_cost} + {row['unpriced']} {UNPRICED}" if has_vendor else f"{row['unpriced']} {UNPRICED}"
+    return [
+        str(row["requests"]),
+        " ".join(f"{outcome} {count}" for outcome, count in row["attempts"].items()) or NONE,
+        f"{float(row['audio_seconds']):,.1f}",
+        UNPRICED if unpriced_pods else _money(in_house["busy"]) if has_pods else NONE,
+        UNPRICED if unpriced_pods else _money(in_house["idle"]) if has_pods else NONE,
+        vendor_cost,
+        # A line of both kinds has no one price: adding them up would hide which is which.
+        _money(per_hour[0]) if len(per_hour) == 1 else " / ".join(_money(text) for text in per_hour) or NONE,
+    ]
+
+
+def _caption(report: Mapping[str, Any]) -> Text:
+    lines = [line for comparison in report["comparisons"] for line in _comparison(comparison, report["currency"])]
+    totals = report["totals"]
+    if totals["unpriced"]:
+        lines.append(f"{totals['unpriced']} charges are unpriced and in no sum: add their prices to a PriceBook")
+    if totals["unknown"]:
+        lines.append(f"{totals['unknown']} attempts ended unknown: the gateway saw them, no adapter recorded them")
+    if totals["pending"]:
+        lines.append(f"{totals['pending']} attempts are not over yet")
+    return Text("\n" + "\n".join(lines) if lines else "", no_wrap=True)
+
+
+def _comparison(comparison: Mapping[str, Any], currency: str) -> list[str]:
+    name = f"{comparison['namespace']}/{comparison['deployment']}"
+    spent = comparison["in_house_cost"]
+    minutes = float(comparison["in_house_audio_seconds"]) / 60
+    head = f"{name}: {minutes:,.1f} min of audio in-house for {UNPRICED if spent is None else _money(spent)} {currency}"
+    lines = [head]
+    seen = set()
+    for kind in ("reference", "cheapest"):
+        vendor = comparison[kind]
+        if vendor is None or (vendor["vendor"], vendor["model"]) in seen:
+            continue
+        seen.add((vendor["vendor"], vendor["model"]))
+        what = "the vendor in use" if kind == "reference" else "the cheapest in the book"
+        lines.append(f"  {_against(vendor, what, currency)}")
+    if len(lines) == 1:
+        lines.append("  no vendor price to compare with: add one to a PriceBook")
+    return lines
+
+
+def _against(vendor: Mapping[str, Any], what: str, currency: str) -> str:
+    name = f"{vendor['vendor']} {vendor['model']} ({what})"
+    if vendor["counterfactual"] is None:
+        return f"at {name}: {UNPRICED}"
+    text = f"at {name}: {_money(vendor['counterfactual'])} {currency}"
+    if vendor["saved"] is not None:
+        saved = vendor["saved"]
+        text += f", extra cost {_money(saved[1:])}" if saved.startswith("-") else f", saved {_money(saved)}"
+    if vendor["break_even_audio_hours_per_hour"] is not None:
+        text += f"; breaks even at {float(vendor['break_even_audio_hours_per_hour']):.2f} h of audio per replica hour"
+    return text
+
+
+def _amount(text: str | None) -> bool:
+    return text is not None and float(text) != 0
+
+
+def _money(text: str) -> str:
+    """Six decimals, for an hour of speech costs cents; more exact amounts are in the JSON."""
+    return f"{float(text):,.6f}"
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {error.code}"

@@ -1,0 +1,177 @@
+"""The programs that containers run: each reads its flags or environment and hands over. Imports happen when called."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from insource.cli.logs import configure_logging
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+class Address(click.ParamType):
+    """`HOST:PORT`."""
+
+    name = "host:port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Split it, or fail with what is wrong."""
+        if isinstance(value, tuple):
+            return value
+        host, _, port = str(value).rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            self.fail(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8080", param, ctx)
+        return host, int(port)
+
+
+ADDRESS = Address()
+
+
+def run(program: Coroutine[Any, Any, None]) -> None:
+    """Run one of our long-lived programs on uvloop."""
+    import uvloop
+
+    uvloop.run(program)
+
+
+@click.command()
+@click.option("--kubeconfig", type=FILE, help="Default: the pod's own service account.")
+@click.option("--gateway-master-file", type=FILE, required=True)
+@click.option("--gateway-url", "gateway_urls", multiple=True, help="Admin URL of a gateway's agent; may be repeated.")
+@click.option("--ledger-url", required=True)
+@click.option("--image", required=True, help="Image of the adapters.")
+@click.option("--identity", default=lambda: f"{socket.gethostname()}-{os.getpid()}", help="Name in the Lease.")
+@click.option("--listen", type=ADDRESS, default="127.0.0.1:8080", show_default=True, help="Health and metrics.")
+@click.option("--lease-namespace", default="insource-system", show_default=True)
+def operator(**flags: Any) -> None:
+    """Run the operator."""
+    from insource.reconciler.app import run_operator
+    from insource.reconciler.settings import OperatorSettings
+
+    configure_logging()
+    host, port = flags.pop("listen")
+    flags["gateway_urls"] = tuple(flags["gateway_urls"])
+    run(run_operator(OperatorSettings(listen_host=host, listen_port=port, **flags)))
+
+
+@click.group()
+def gateway() -> None:
+    """Run the gateway: its agent, or Envoy."""
+    configure_logging()
+
+
+@gateway.command()
+@click.option("--kubeconfig", type=FILE, help="Default: the pod's own service account.")
+@click.option("--state-dir", type=FOLDER, required=True)
+@click.option("--run-dir", type=FOLDER, required=True)
+@click.option("--admin", type=ADDRESS, required=True)
+@click.option("--gateway-master-file", "master_file", type=FILE, required=True)
+@click.option("--ledger-url", required=True)
+@click.option("--ledger-token-file", type=FILE, required=True)
+@click.option("--pod", default=lambda: os.environ.get("POD_NAME", "gateway"), help="Name in evidence and records.")
+def agent(**flags: Any) -> None:
+    """Configure Envoy, follow its log, hold cold requests."""
+    from insource.gateway.agent import run_agent
+    from insource.gateway.settings import AgentSettings
+
+    host, port = flags.pop("admin")
+    run(run_agent(AgentSettings(admin_host=host, admin_port=port, **flags)))
+
+
+@gateway.command()
+@click.option("--listen", type=ADDRESS, required=True)
+@click.option("--state-dir", type=FOLDER, required=True)
+@click.option("--run-dir", type=FOLDER, required=True)
+@click.option("--concurrency", type=int, default=2, show_default=True, help="Worker threads.")
+def envoy(**flags: Any) -> None:
+    """Write the bootstrap, then become Envoy."""
+    from insource.gateway.envoy import EnvoySettings, exec_envoy
+
+    host, port = flags.pop("listen")
+    exec_envoy(EnvoySettings(host=host, port=port, **flags))
+
+
+@click.command()
+def adapter() -> None:
+    """Run an adapter; its environment says which."""
+    from insource.adapter.program import run_adapter
+    from insource.adapter.settings import SettingsError, settings_from_environment
+
+    configure_logging()
+    try:
+        settings = settings_from_environment(os.environ)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    run(run_adapter(settings))
+
+
+@click.command()
+@click.option("--kubeconfig", type=FILE, help="Default: the pod's own service account.")
+@click.option("--data", type=FOLDER, required=True)
+@click.option("--listen", type=ADDRESS, required=True)
+def ledger(kubeconfig: Path | None, data: Path, listen: tuple[str, int]) -> None:
+    """Run the ledger."""
+    from insource.ledger.program import run_ledger
+    from insource.ledger.settings import LedgerSettings
+
+    configure_logging()
+    run(run_ledger(LedgerSettings(kubeconfig=kubeconfig, data=data, host=listen[0], port=listen[1])))
+
+
+@click.command()
+@click.argument("name", type=click.Choice(["whisper", "stub"]))
+def server(name: str) -> None:
+    """Run a model server for CPUs; configured by its environment."""
+    from insource.servers.settings import SettingsError, server_settings, stub_settings
+
+    configure_logging()
+    try:
+        if name == "whisper":
+            from insource.servers.whisper import run_whisper
+
+            run_whisper(server_settings(os.environ))
+        else:
+            from insource.servers.stub import run_stub
+
+            run_stub(stub_settings(os.environ))
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@click.command()
+@click.argument("vendor", type=click.Choice(["openai"]))
+@click.option("--listen", type=ADDRESS, required=True)
+@click.option("--data", type=FOLDER, required=True)
+@click.option("--key-file", type=FILE, required=True)
+def emulator(vendor: str, listen: tuple[str, int], data: Path, key_file: Path) -> None:
+    """Run a vendor emulator."""
+    from insource.emulator.openai import EmulatorSettings, run_emulator
+
+    del vendor
+    configure_logging()
+    run(run_emulator(EmulatorSettings(host=listen[0], port=listen[1], data=data, key_file=key_file)))
+
+
+@click.command()
+@click.option("--data", type=FOLDER, required=True)
+@click.option("--run-dir", type=FOLDER, required=True)
+@click.option("--port", type=int, required=True)
+@click.option("--tokens-file", type=FILE, required=True)
+@click.option("--crds", type=FOLDER, help="Folder of CustomResourceDefinitions to apply at start.")
+def cluster(**flags: Any) -> None:
+    """Run the embedded cluster: API server, controllers and node."""
+    from insource.local.cluster import ClusterSettings, run_cluster
+
+    configure_logging()
+    if sys.platform != "linux":
+        raise click.ClickException("the embedded node runs on Linux only: use kind, and the Helm chart, elsewhere")
+    run(run_cluster(ClusterSettings(**flags)))

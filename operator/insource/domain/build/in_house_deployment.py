@@ -1,0 +1,40 @@
+"""The Deployment of one in-house revision on one class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from insource.api import meta
+from insource.domain.build.objects import manifest
+from insource.domain.snapshot import Manifest, ModelDeployment
+
+
+def build_in_house_deployment(
+    deployment: ModelDeployment,
+    *,
+    name: str,
+    labels: Mapping[str, str],
+    template: Mapping[str, Any],
+    replicas: int,
+    startup_timeout_s: int,
+) -> Manifest:
+    """The template unchanged, with the replicas that are wanted now."""
+    selector = {key: labels[key] for key in (meta.LABEL_DEPLOYMENT, meta.LABEL_BACKEND, meta.LABEL_REVISION)}
+    return manifest(
+        "apps/v1",
+        "Deployment",
+        name=name,
+        namespace=deployment.namespace,
+        labels=labels,
+        owner=deployment,
+        body={
+            "spec": {
+                "replicas": replicas,
+                "revisionHistoryLimit": 0,
+                "progressDeadlineSeconds": startup_timeout_s + 60,
+                "selector": {"matchLabels": selector},
+                "template": template,
+            }
+        },
+    )

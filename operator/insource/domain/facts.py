@@ -1,0 +1,145 @@
+"""From a snapshot and the decisions made on it to the facts that the status is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from insource.api import conditions as c
+from insource.api import meta
+from insource.domain.references import InHouseTarget, References, VendorBackendTarget
+from insource.domain.routing import Side
+from insource.domain.snapshot import Child, DeploymentSnapshot, Manifest, VendorAdapter
+from insource.domain.status import BackendState, Facts, InHouseState
+from insource.domain.workloads import Children, Workload, find_deployment, revision_state
+
+_NO_ADAPTER = VendorAdapter()
+
+
+def adapter_of(snapshot: DeploymentSnapshot, vendor: str) -> VendorAdapter:
+    """What is known of a Vendor's adapter."""
+    return snapshot.vendor_adapters.get(vendor, _NO_ADAPTER)
+
+
+def has_served(snapshot: DeploymentSnapshot, name: str) -> bool:
+    """Whether a workload has been ready while it had weight."""
+    revisions = snapshot.deployment.status.get("revisions") or ()
+    return any(item["name"] == name and item.get("served", False) for item in revisions)
+
+
+def gather(
+    snapshot: DeploymentSnapshot,
+    resolved: References,
+    wanted: Side,
+    serving: Side,
+    workload: Workload | None,
+    children: Children,
+    traffic: Manifest,
+    *,
+    confirmed: bool,
+    note: str,
+) -> Facts:
+    """Everything that the status is made from."""
+    deployment = snapshot.deployment
+    in_house = _in_house_state(snapshot, resolved, workload, children)
+    selector = ""
+    if workload is not None:
+        selector = f"{meta.LABEL_DEPLOYMENT}={deployment.name},{meta.LABEL_BACKEND}={wanted.backend}"
+    gateway = snapshot.settings.gateway_url.rstrip("/")
+    return Facts(
+        generation=deployment.generation,
+        wanted=_words(wanted),
+        serving=_words(serving),
+        switched=wanted.same_as(serving),
+        wanted_available=wanted.ready,
+        in_house=in_house,
+        traffic=traffic,
+        traffic_confirmed=confirmed,
+        credentials=_credentials(snapshot, resolved),
+        backends=_backend_states(snapshot, resolved, wanted, serving, in_house),
+        revisions=_revisions(snapshot, wanted, serving, workload),
+        primary=serving.backend,
+        endpoint=f"{gateway}/{deployment.namespace}/{deployment.name}/v1" if gateway else "",
+        replicas=deployment.spec.replicas if workload is not None else 0,
+        selector=selector,
+        note=note,
+    )
+
+
+def _words(side: Side) -> str:
+    return f'backend "{side.backend}" (revision {side.revision})' if side.revision else f'backend "{side.backend}"'
+
+
+def _in_house_state(
+    snapshot: DeploymentSnapshot, resolved: References, workload: Workload | None, children: Children
+) -> InHouseState | None:
+    if workload is None or not isinstance(resolved.primary, InHouseTarget):
+        return None
+    child = children.get(("Deployment", workload.name))
+    pods = [
+        pod for pod in snapshot.pods if pod.revision == workload.revision and pod.backend == resolved.primary.backend
+    ]
+    unschedulable = next((pod.unschedulable for pod in pods if pod.unschedulable), child.message if child else "")
+    return InHouseState(
+        class_=resolved.primary.class_.name,
+        ready=child.ready if child else 0,
+        desired=snapshot.deployment.spec.replicas,
+        unschedulable=unschedulable,
+        trouble=next((pod.trouble for pod in pods if pod.trouble), ""),
+    )
+
+
+def _credentials(snapshot: DeploymentSnapshot, resolved: References) -> tuple[tuple[str, bool | None, str], ...]:
+    used = [target for target in (resolved.primary, resolved.spill) if isinstance(target, VendorBackendTarget)]
+    before = c.status_of(snapshot.deployment.status.get("conditions") or (), c.CREDENTIALS_RESOLVED)
+    rows: list[tuple[str, bool | None, str]] = []
+    for target in used:
+        adapter = adapter_of(snapshot, target.vendor.name)
+        known = adapter.credentials_resolved
+        if known is None and (adapter.ready > 0 or before == c.TRUE):
+            known = True  # a ready adapter has its key; one that nobody could ask has not lost it
+        rows.append((target.vendor.name, known, adapter.credentials_message))
+    return tuple(rows)
+
+
+def _backend_states(
+    snapshot: DeploymentSnapshot, resolved: References, wanted: Side, serving: Side, in_house: InHouseState | None
+) -> tuple[BackendState, ...]:
+    states = []
+    if in_house is not None:
+        message = in_house.unschedulable or in_house.trouble
+        states.append(
+            BackendState(wanted.backend, wanted.revision, in_house.class_, in_house.ready, in_house.desired, message)
+        )
+    if not serving.same_as(wanted) and serving.in_house:
+        child = find_deployment(snapshot.children, serving.backend, serving.revision)
+        if child is not None:
+            class_ = child.labels.get(meta.LABEL_CLASS, "")
+            states.append(BackendState(serving.backend, serving.revision, class_, child.ready, child.desired))
+    for target in (resolved.primary, resolved.spill):
+        if isinstance(target, VendorBackendTarget):
+            adapter = adapter_of(snapshot, target.vendor.name)
+            ready, desired = adapter.ready, target.vendor.spec.replicas
+            message = (
+                ""
+                if ready
+                else adapter.credentials_message or f'the adapter of Vendor "{target.vendor.name}" is not ready'
+            )
+            states.append(BackendState(target.backend, "", "", ready, desired, message))
+    return tuple(states)
+
+
+def _revisions(
+    snapshot: DeploymentSnapshot, wanted: Side, serving: Side, workload: Workload | None
+) -> tuple[Mapping[str, Any], ...]:
+    rows = []
+    if workload is not None:
+        in_weights = wanted.same_as(serving)
+        served = has_served(snapshot, workload.name) or (in_weights and wanted.ready)
+        rows.append(revision_state(workload.name, wanted.backend, wanted.revision, serving=in_weights, served=served))
+    if serving.in_house and not serving.same_as(wanted):
+        child: Child | None = find_deployment(snapshot.children, serving.backend, serving.revision)
+        if child is not None:
+            served = serving.ready or serving.served
+            rows.append(revision_state(child.name, serving.backend, serving.revision, serving=True, served=served))
+    return tuple(rows)

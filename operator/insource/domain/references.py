@@ -1,0 +1,177 @@
+"""From names in a spec to the objects they mean; what is missing or unfit is said by name, with what to do.
+
+Knows nothing of manifests or traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from insource.api.accelerator_class import AcceleratorClassSpec
+from insource.api.catalog_model import CatalogModelSpec, Source
+from insource.api.fields import duration_s
+from insource.api.inference_runtime import InferenceRuntimeSpec
+from insource.api.kinds import Resource
+from insource.api.model_deployment import Accelerator, Backend, InHouse
+from insource.domain.snapshot import Catalogue, DeploymentSnapshot, ModelDeployment, Vendor
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a spec cannot be carried out: the user must act."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class InHouseTarget:
+    """An in-house backend with all it refers to."""
+
+    backend: str
+    model: Resource[CatalogModelSpec]
+    source: Source
+    runtime: Resource[InferenceRuntimeSpec]
+    class_: Resource[AcceleratorClassSpec]
+    count: int
+    slots: int
+    startup_timeout_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class VendorBackendTarget:
+    """A vendor backend with its Vendor."""
+
+    backend: str
+    vendor: Vendor
+    model: str
+
+
+Target = InHouseTarget | VendorBackendTarget
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """Everything the traffic of a ModelDeployment needs."""
+
+    primary: Target
+    spill: VendorBackendTarget | None
+
+
+def resolve(snapshot: DeploymentSnapshot) -> References | Problem:
+    """The backends that are used, resolved; or the first problem, in the order of the spec.
+
+    Every in-house backend is checked, though only the primary runs: a mistake shows when it is made.
+    """
+    spec = snapshot.deployment.spec
+    targets: dict[str, Target] = {}
+    for backend in spec.backends:
+        target = _target(backend, snapshot)
+        if isinstance(target, Problem):
+            return target
+        targets[backend.name] = target
+    primary = targets.get(spec.traffic.primary)
+    if primary is None:
+        return Problem("BackendNotFound", f'traffic.primary "{spec.traffic.primary}" is not one of spec.backends')
+    if spec.traffic.spill is None:
+        return References(primary=primary, spill=None)
+    spill = targets.get(spec.traffic.spill.backend)
+    if not isinstance(spill, VendorBackendTarget):
+        return Problem(
+            "BackendNotFound", f'traffic.spill.backend "{spec.traffic.spill.backend}" is not a vendor backend'
+        )
+    return References(primary=primary, spill=spill)
+
+
+def allows(vendor: Vendor, deployment: ModelDeployment) -> bool:
+    """Whether the owner of the vendor's key lets this ModelDeployment use it."""
+    allowed = vendor.spec.allowed_deployments
+    if allowed is None or deployment.name in allowed.names:
+        return True
+    wanted = allowed.match_labels
+    return bool(wanted) and all(deployment.labels.get(key) == value for key, value in wanted.items())
+
+
+def _target(backend: Backend, snapshot: DeploymentSnapshot) -> Target | Problem:
+    if backend.in_house is not None:
+        return _in_house(backend.name, backend.in_house, snapshot.deployment, snapshot.catalogue)
+    if backend.vendor is None:
+        return Problem("InvalidBackend", f'backend "{backend.name}" is neither inHouse nor vendor')
+    vendor = snapshot.vendors.get(backend.vendor.name)
+    where = f'backend "{backend.name}"'
+    if vendor is None:
+        return Problem(
+            "VendorNotFound",
+            f'{where}: Vendor "{backend.vendor.name}" not found in namespace "{snapshot.deployment.namespace}"; '
+            + _instead(snapshot.vendors),
+        )
+    if not allows(vendor, snapshot.deployment):
+        return Problem(
+            "VendorNotAllowed",
+            f'{where}: Vendor "{vendor.name}" does not allow ModelDeployment "{snapshot.deployment.name}"; '
+            "ask its owner to add the name or a label to spec.allowedDeployments",
+        )
+    return VendorBackendTarget(backend=backend.name, vendor=vendor, model=backend.vendor.model)
+
+
+def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue: Catalogue) -> InHouseTarget | Problem:
+    where, modality = f'backend "{name}"', deployment.spec.modality
+    model = catalogue.models.get(wanted.model)
+    if model is None:
+        fit = [item.name for item in catalogue.models.values() if item.spec.modality == modality]
+        return Problem("ModelNotFound", f'{where}: CatalogModel "{wanted.model}" not found; ' + _instead(fit))
+    if model.spec.modality != modality:
+        return Problem(
+            "WrongModality",
+            f'{where}: CatalogModel "{model.name}" is for {model.spec.modality}, '
+            f"this ModelDeployment is for {modality}; choose another model",
+        )
+    source = _source(model.spec, wanted.runtime)
+    if source is None:
+        offered = ", ".join(item.runtime for item in model.spec.sources)
+        return Problem(
+            "RuntimeNotSupported",
+            f'{where}: CatalogModel "{model.name}" has no source for runtime "{wanted.runtime}"; '
+            f"add one to it or choose one of: {offered}",
+        )
+    runtime = catalogue.runtimes.get(source.runtime)
+    if runtime is None:
+        return Problem(
+            "RuntimeNotFound",
+            f'{where}: InferenceRuntime "{source.runtime}" not found; ' + _instead(catalogue.runtimes),
+        )
+    if modality not in runtime.spec.modalities:
+        return Problem(
+            "WrongModality",
+            f'{where}: InferenceRuntime "{runtime.name}" does not serve {modality}; choose another runtime',
+        )
+    accelerator = wanted.accelerator or Accelerator()
+    class_ = catalogue.classes.get(accelerator.class_)
+    if class_ is None:
+        return Problem(
+            "AcceleratorClassNotFound",
+            f'{where}: AcceleratorClass "{accelerator.class_}" not found; ' + _instead(catalogue.classes),
+        )
+    profile = next((item.slots for item in source.profiles if item.class_ == class_.name), None)
+    return InHouseTarget(
+        backend=name,
+        model=model,
+        source=source,
+        runtime=runtime,
+        class_=class_,
+        count=accelerator.count,
+        slots=wanted.slots or profile or runtime.spec.slots,
+        startup_timeout_s=duration_s(wanted.startup_timeout or runtime.spec.startup_budget),
+    )
+
+
+def _source(model: CatalogModelSpec, runtime: str | None) -> Source | None:
+    return next((source for source in model.sources if runtime is None or source.runtime == runtime), None)
+
+
+def _instead(names: Iterable[str] | Mapping[str, object]) -> str:
+    known = sorted(names)
+    if not known:
+        return "create it"
+    return f"create it or choose one of: {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}"

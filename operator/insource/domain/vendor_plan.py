@@ -1,0 +1,90 @@
+"""What to do for one Vendor: its adapter's Deployment, Service and routes, and what we say about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from insource.api import conditions as c
+from insource.api import meta
+from insource.api.conditions import Condition
+from insource.domain.build.service import build_service
+from insource.domain.build.vendor_deployment import build_vendor_deployment
+from insource.domain.build.vendor_routes import build_vendor_routes
+from insource.domain.names import vendor_adapter_name
+from insource.domain.snapshot import NO_PLAN, Event, Manifest, Plan, VendorSnapshot
+from insource.domain.status import worth_writing
+from insource.domain.workloads import differing
+
+POLL_S = 1.0
+
+
+def plan_vendor(snapshot: VendorSnapshot) -> Plan:
+    """What to do for one Vendor."""
+    vendor = snapshot.vendor
+    if vendor.deleting:
+        return NO_PLAN
+    labels = {meta.LABEL_VENDOR: vendor.name}
+    children = {(child.kind, child.name): child for child in snapshot.children}
+    wanted = (
+        build_vendor_routes(vendor, snapshot.deployments),
+        build_service(vendor, name=vendor_adapter_name(vendor.name), labels=labels, selector=labels),
+        build_vendor_deployment(vendor, snapshot.settings),
+    )
+    applies = tuple(
+        item for item in wanted if needs_apply(item, children.get((item["kind"], item["metadata"]["name"])))
+    )
+    status = _status(snapshot)
+    poll = POLL_S if snapshot.adapter.credentials_resolved is not True else None
+    if not worth_writing(status, vendor.status):
+        return Plan(applies=applies, requeue_after_s=poll)
+    return Plan(applies=applies, status=status, events=_events(vendor.status, status), requeue_after_s=poll)
+
+
+def _status(snapshot: VendorSnapshot) -> Manifest:
+    vendor, before = snapshot.vendor, snapshot.vendor.status.get("conditions") or ()
+    credentials = _credentials(snapshot, c.status_of(before, c.CREDENTIALS_RESOLVED))
+    conditions = c.render(
+        [*_summary(snapshot, credentials), credentials], previous=before, generation=vendor.generation, now=snapshot.now
+    )
+    return {"observedGeneration": vendor.generation, "conditions": conditions}
+
+
+def _credentials(snapshot: VendorSnapshot, before: str) -> Condition:
+    known, secret = snapshot.adapter.credentials_resolved, snapshot.vendor.spec.credentials.secret_ref
+    if known is None and (snapshot.adapter.ready > 0 or before == c.TRUE):
+        known = True
+    if known is False:
+        words = snapshot.adapter.credentials_message or f'key "{secret.key}" of Secret "{secret.name}" not found'
+        return Condition(c.CREDENTIALS_RESOLVED, c.FALSE, "CredentialsMissing", words)
+    if known is None:
+        return Condition(c.CREDENTIALS_RESOLVED, c.UNKNOWN, "NotReported", "the adapter has not reported yet")
+    return Condition(c.CREDENTIALS_RESOLVED, c.TRUE, "Resolved", f'the adapter has the key of Secret "{secret.name}"')
+
+
+def _summary(snapshot: VendorSnapshot, credentials: Condition) -> list[Condition]:
+    if credentials.status == c.FALSE:
+        return [
+            Condition(c.READY, c.FALSE, credentials.reason, credentials.message),
+            Condition(c.STALLED, c.TRUE, credentials.reason, credentials.message),
+        ]
+    if snapshot.adapter.ready > 0:
+        return [Condition(c.READY, c.TRUE, "Available", "the adapter is ready")]
+    message = next((pod.unschedulable or pod.trouble for pod in snapshot.pods if pod.unschedulable or pod.trouble), "")
+    reason = "AdapterFailing" if message else "Starting"
+    message = message or "waiting for the adapter"
+    return [Condition(c.READY, c.FALSE, reason, message), Condition(c.RECONCILING, c.TRUE, reason, message)]
+
+
+def _events(previous: Any, new: Manifest) -> tuple[Event, ...]:
+    before = c.status_of(previous.get("conditions") or (), c.READY)
+    ready = new["conditions"][0]
+    if ready["status"] == before:
+        return ()
+    type_ = "Normal" if ready["status"] == c.TRUE else "Warning"
+    if before == c.UNKNOWN and ready["reason"] == "Starting":  # it has just been created
+        return ()
+    return (Event(type_, ready["reason"], ready["message"]),)
+        ()
+        if before == c.UNKNOWN and ready["reason"] == "Starting"
+        else (Event(type_, ready["reason"], ready["message"]),)
+    )

@@ -1,0 +1,271 @@
+"""The last rung of the ladder: holds a request that no backend can take, and sends it again when one can.
+
+Envoy brings such a request to `hold.sock`; it goes back in by `reentry.sock`, marked `x-insource-hop: hold`. Waiting
+ends when a backend appears in the view, or by probing with back-off: only the oldest request of a deployment probes,
+so that a full deployment is not flooded. Knows nothing of pods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import orjson
+import structlog
+from aiohttp import web
+from multidict import CIMultiDict
+from yarl import URL
+
+from insource.env import Env
+from insource.gateway.spool import Spool, SpoolBudget, SpoolFull
+from insource.gateway.view import HOLD, DeploymentKey, DeploymentView
+from insource.wire import headers
+from insource.wire.errors import error_body
+from insource.wire.vocabulary import Outcome
+
+PATIENT = frozenset({Outcome.SHED.value, Outcome.REFUSED_POLICY.value})
+"""Outcomes that say "not now": the request was not tried."""
+MOST_FAILURES = 3
+"""A request that backends fail on, rather than shed, is tried no more than this often: it may be what breaks them."""
+TAKEN_AFTER_S = 0.2
+DEADLINE_MARGIN = 0.05
+"""The share of the request's time-out that is kept for saying that it was not served."""
+NOT_FORWARDED = frozenset(
+    {"host", "connection", "content-length", "transfer-encoding", "keep-alive", "x-envoy-attempt-count", "expect"}
+    | {"x-forwarded-for", "x-forwarded-proto", "x-envoy-internal", headers.HOP, headers.TOKEN}
+)
+NOT_RETURNED = frozenset({"connection", "transfer-encoding", "keep-alive", "content-length", "server", "date"})
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class HoldLimits:
+    """What may be held at once; times in seconds."""
+
+    requests: int = 1000
+    bytes: int = 2 << 30
+    backoff_s: float = 0.05
+    backoff_limit_s: float = 1.0
+    retry_after_s: int = 5
+
+
+class _Turn:
+    """One request's place in its deployment's queue."""
+
+    def __init__(self) -> None:
+        self.wake = asyncio.Event()
+
+
+class Activator:
+    """The server on `hold.sock`."""
+
+    def __init__(
+        self,
+        view: Callable[[DeploymentKey], DeploymentView | None],
+        reentry: Path,
+        spool_dir: Path,
+        env: Env,
+        limits: HoldLimits = HoldLimits(),
+    ) -> None:
+        self._view = view
+        self._env = env
+        self._limits = limits
+        self._spool_dir = spool_dir
+        self._budget = SpoolBudget(limits.bytes)
+        self._queues: defaultdict[DeploymentKey, deque[_Turn]] = defaultdict(deque)
+        self.held: Counter[str] = Counter()
+        """Requests here now, by deployment: waiting, or forwarded and not yet answered."""
+        self.forwarding: Counter[str] = Counter()
+        """Of these, the ones that are in Envoy a second time."""
+        self.refused_total = 0
+        self._session = aiohttp.ClientSession(
+            "http://reentry",
+            connector=aiohttp.UnixConnector(str(reentry), limit=0, force_close=True),
+            timeout=aiohttp.ClientTimeout(total=None),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    def application(self) -> web.Application:
+        """To be run with `handler_cancellation`, so that a client that leaves ends its request here."""
+        app = web.Application(client_max_size=0)
+        app.router.add_route("*", "/{path:.*}", self.handle)
+        return app
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._session.close()
+
+    def backends_changed(self, key: DeploymentKey) -> None:
+        """The deployment's endpoints are others now: whoever waits first may try at once."""
+        queue = self._queues.get(key)
+        if queue:
+            queue[0].wake.set()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Hold one request until it is answered, its time is up, or its client leaves."""
+        key = DeploymentKey(request.headers.get(headers.NAMESPACE, ""), request.headers.get(headers.DEPLOYMENT, ""))
+        view = self._view(key)
+        if request.headers.get(headers.HOP) == HOLD or view is None:
+            return self._refuse(request, "No replica of this deployment can take a request now.")
+        if self.held.total() >= self._limits.requests:
+            return self._refuse(request, "Too many requests are waiting for a replica.")
+        name = str(key)
+        self.held[name] += 1
+        spool = Spool(self._spool_dir, self._budget)
+        turn = _Turn()
+        self._queues[key].append(turn)
+        try:
+            deadline = self._env.clock.monotonic() + view.request_timeout_s * (1 - DEADLINE_MARGIN)
+            async for chunk in request.content.iter_any():
+                spool.write(chunk)
+            return await self._wait(request, key, turn, spool, deadline)
+        except SpoolFull:
+            return self._refuse(request, "The requests that wait for a replica have filled their storage.")
+        finally:
+            self._step_aside(key, turn)
+            spool.close()
+            self.held[name] -= 1
+            if not self.held[name]:
+                del self.held[name]
+
+    async def _wait(
+        self, request: web.Request, key: DeploymentKey, turn: _Turn, spool: Spool, deadline: float
+    ) -> web.StreamResponse:
+        failures = 0
+        backoff = self._limits.backoff_s
+        while True:
+            view = self._view(key)
+            if view is None:
+                return self._refuse(request, "This deployment was removed while the request waited.")
+            queue = self._queues[key]
+            if turn not in queue:
+                queue.appendleft(turn)
+            if queue[0] is turn and view.backends_ready:
+                self.forwarding[str(key)] += 1
+                try:
+                    answer = await self._try(request, key, turn, spool, view.backends_ready)
+                    failures += _is_failure(answer)
+                    if answer is not None and (not _may_wait(answer) or failures >= MOST_FAILURES):
+                        self._step_aside(key, turn)
+                        return await _relay(request, answer)
+                    if answer is not None:
+                        answer.close()
+                finally:
+                    self.forwarding[str(key)] -= 1
+            remaining = deadline - self._env.clock.monotonic()
+            if remaining <= 0:
+                return self._refuse(request, "No replica could take the request in time.")
+            first = bool(queue) and queue[0] is turn
+            pause = min(remaining, backoff * self._env.rng.uniform(0.5, 1.0)) if first else remaining
+            if first:
+                backoff = min(backoff * 2, self._limits.backoff_limit_s)
+            await self._race(turn.wake.wait(), pause)
+            turn.wake.clear()
+
+    async def _try(
+        self, request: web.Request, key: DeploymentKey, turn: _Turn, spool: Spool, rungs: int
+    ) -> aiohttp.ClientResponse | None:
+        """Send the request in again; None if Envoy could not be asked."""
+        sending = asyncio.ensure_future(self._send(request, spool, rungs))
+        try:
+            # A backend that is full says so at once. Silence means that the request was taken: the next may try.
+            await self._race(asyncio.shield(sending), TAKEN_AFTER_S)
+            if not sending.done():
+                self._step_aside(key, turn)
+            return await sending
+        finally:
+            sending.cancel()
+
+    async def _send(self, request: web.Request, spool: Spool, rungs: int) -> aiohttp.ClientResponse | None:
+        outgoing = {name: value for name, value in request.headers.items() if name.lower() not in NOT_FORWARDED}
+        outgoing[headers.HOP] = HOLD
+        # One retry per rung that has a backend: the ladder then ends above this activator, and we see why.
+        outgoing["x-envoy-max-retries"] = str(rungs - 1)
+        outgoing["content-length"] = str(spool.size)
+        path = f"/{request.headers[headers.NAMESPACE]}/{request.headers[headers.DEPLOYMENT]}{request.raw_path}"
+        try:
+            return await self._session.request(
+                request.method,
+                URL(path, encoded=True),
+                data=spool.chunks() if spool.size else None,
+                headers=outgoing,
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            _log.warning("reentry_failed", error=type(error).__name__)
+            return None
+
+    async def _race(self, event: Awaitable[object], seconds: float) -> None:
+        """Until the event, at most this long."""
+        racers = {asyncio.ensure_future(self._env.clock.sleep(seconds)), asyncio.ensure_future(event)}
+        try:
+            await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for racer in racers:
+                racer.cancel()
+
+    def _step_aside(self, key: DeploymentKey, turn: _Turn) -> None:
+        """Leave the queue, so that the next one may try."""
+        queue = self._queues.get(key)
+        if queue is None:
+            return
+        if turn in queue:
+            queue.remove(turn)
+        if queue:
+            queue[0].wake.set()
+        else:
+            del self._queues[key]
+
+    def _refuse(self, request: web.Request, message: str) -> web.Response:
+        self.refused_total += 1
+        body = orjson.dumps(error_body(message, type="server_error", code="no_capacity"))
+        answer_headers = {"retry-after": str(self._limits.retry_after_s), "x-envoy-ratelimited": "true"}
+        # Note: that header keeps Envoy from bringing the request here again; clients do not see it.
+        response = web.Response(status=503, body=body, content_type="application/json", headers=answer_headers)
+        if request.can_read_body and not request.content.at_eof():
+            response.force_close()
+        return response
+
+
+def _is_failure(answer: aiohttp.ClientResponse | None) -> bool:
+    if answer is None or answer.headers.get(headers.OUTCOME, "") in PATIENT:
+        return False
+    return not _is_empty(answer)
+
+
+def _is_empty(answer: aiohttp.ClientResponse) -> bool:
+    """Envoy had nobody to ask, and came back to this activator or to nothing."""
+    return answer.status == 503 and "x-envoy-ratelimited" in answer.headers
+
+
+def _may_wait(answer: aiohttp.ClientResponse) -> bool:
+    """True if the request may be sent once more."""
+    return answer.headers.get(headers.OUTCOME, "") in PATIENT or answer.status == 503
+
+
+async def _relay(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    """The backend's answer, as it comes."""
+    kept = [(name, value) for name, value in answer.headers.items() if name.lower() not in NOT_RETURNED]
+    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=CIMultiDict(kept))
+    if answer.content_length is not None:
+        response.content_length = answer.content_length
+    # Envoy must not send it round again: this was the last word.
+    response.headers["x-envoy-ratelimited"] = "true"
+    try:
+        await response.prepare(request)
+        async for chunk in answer.content.iter_any():
+            await response.write(chunk)
+    except aiohttp.ClientError:
+        # The body broke off: break ours off too, so that the client does not take half of it for the whole.
+        if request.transport is not None:
+            request.transport.abort()
+        return response
+    finally:
+        answer.close()
+    await response.write_eof()
+    return response

@@ -1,0 +1,263 @@
+"""`insource gateway agent`: configures one Envoy, follows its log, holds what nobody can take, and tells about it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import aiohttp
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from insource.env import Env, system_env
+from insource.gateway import access_log
+from insource.gateway.activator import Activator
+from insource.gateway.admin import AdminAnswers, admin_application
+from insource.gateway.ads import Configuration, serve_ads
+from insource.gateway.application import Applications
+from insource.gateway.envoy_admin import EnvoyAdmin
+from insource.gateway.follower import EvidenceFollower, SightingFollower
+from insource.gateway.ledger_client import LedgerClient
+from insource.gateway.paths import GatewayPaths
+from insource.gateway.publication import Publication
+from insource.gateway.settings import AgentSettings
+from insource.gateway.sources import KubeSource, Source
+from insource.gateway.view import DeploymentKey
+from insource.kube.aiohttp_client import connect
+from insource.wire.gateway import Applied, DeploymentSignals, Evidence, Signals
+
+HOUSEKEEPING_S = 1.0
+DRAIN_POLL_S = 0.2
+_log = structlog.get_logger(__name__)
+_AWAY = (aiohttp.ClientError, OSError, TimeoutError)
+
+
+class Agent:
+    """All parts of one agent, joined. `run` is its life."""
+
+    def __init__(self, settings: AgentSettings, source: Source, env: Env) -> None:
+        self._settings = settings
+        self._env = env
+        self._paths = GatewayPaths.make(settings.state_dir, settings.run_dir)
+        self._paths.spool.mkdir(mode=0o700, exist_ok=True)
+        self._applications = Applications()
+        self._configuration = Configuration(self._applications)
+        self._envoy = EnvoyAdmin(self._paths.admin_socket)
+        self._ledger = LedgerClient(settings.ledger_url, settings.ledger_token_file)
+        self._evidence = EvidenceFollower(self._paths.access_log, self._paths.evidence, env)
+        self._sightings = SightingFollower(self._paths.access_log, self._paths.shipped, env, self._ledger.ship)
+        self._publication = Publication(
+            source,
+            self._configuration,
+            self._applications,
+            self._paths,
+            settings.master_file.read_bytes().strip(),
+            env,
+            active=self._envoy.active_by_deployment,
+            removed=lambda key: self._evidence.forget(str(key)),
+            changed=self._backends_changed,
+        )
+        self._activator = Activator(
+            self._publication.view, self._paths.reentry_socket, self._paths.spool, env, settings.hold
+        )
+        self._draining = False
+        self._arrivals: dict[str, int] = {}
+        self._lost_bytes = 0
+        self.admin_port = 0
+        """Known once `started` is set."""
+        self.started = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until cancelled. Envoy goes on without us."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._envoy.close)
+            stack.push_async_callback(self._ledger.close)
+            stack.push_async_callback(self._activator.close)
+            await stack.enter_async_context(self._hold_server())
+            await stack.enter_async_context(self._admin_server())
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._publication.run())
+                tasks.create_task(self._serve_ads())
+                tasks.create_task(self._evidence.run())
+                tasks.create_task(self._sightings.run())
+                tasks.create_task(self._keep_house())
+                self.started.set()
+
+    async def _serve_ads(self) -> None:
+        # Envoy may come at any time, but an empty answer would take away what it serves.
+        while not self._publication.complete:
+            await self._env.clock.sleep(0.02)
+        server = await serve_ads(self._configuration, self._paths.ads_socket, self._env)
+        try:
+            await server.wait_for_termination()
+        finally:
+            await server.stop(0)
+
+    @asynccontextmanager
+    async def _hold_server(self) -> AsyncIterator[None]:
+        self._paths.hold_socket.unlink(missing_ok=True)
+        runner = web.AppRunner(self._activator.application(), handler_cancellation=True, access_log=None)
+        await runner.setup()
+        try:
+            await web.UnixSite(runner, str(self._paths.hold_socket)).start()
+            self._paths.hold_socket.chmod(0o600)
+            yield
+        finally:
+            await runner.cleanup()
+
+    @asynccontextmanager
+    async def _admin_server(self) -> AsyncIterator[None]:
+        answers = AdminAnswers(
+            self._applied, self._evidence_now, self._signals, self._metrics, self._unready, self._drain
+        )
+        runner = web.AppRunner(admin_application(answers), access_log=None)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, self._settings.admin_host, self._settings.admin_port)
+            await site.start()
+            self.admin_port = runner.addresses[0][1]
+            yield
+        finally:
+            await runner.cleanup()
+
+    def _backends_changed(self, key: DeploymentKey) -> None:
+        self._activator.backends_changed(key)
+
+    def _applied(self) -> Applied:
+        return Applied(
+            pod=self._settings.pod, epoch=self._evidence.committed.epoch, deployments=self._applications.applied()
+        )
+
+    def _evidence_now(self) -> Evidence:
+        return self._evidence.committed.evidence(self._settings.pod)
+
+    async def _signals(self) -> Signals:
+        try:
+            active = await self._envoy.active_by_deployment()
+        except _AWAY:
+            active = {}
+        counters = self._evidence.committed
+        finished, spilled = counters.finished(), counters.spilled()
+        held, forwarding = self._activator.held, self._activator.forwarding
+        deployments = {}
+        for name in {*active, *finished, *spilled, *held}:
+            # A held request is active once at the activator, and once more while it is forwarded.
+            present = max(0, active.get(name, 0) - forwarding[name])
+            arrivals = max(self._arrivals.get(name, 0), finished.get(name, 0) + present)
+            self._arrivals[name] = arrivals
+            waiting = max(0, held[name] - forwarding[name])
+            deployments[name] = DeploymentSignals(
+                in_flight=max(0, present - waiting),
+                arrivals_total=arrivals,
+                spilled_total=spilled.get(name, 0),
+                held=waiting,
+            )
+        return Signals(pod=self._settings.pod, epoch=counters.epoch, deployments=deployments)
+
+    async def _metrics(self) -> str:
+        registry = CollectorRegistry()
+
+        def gauge(name: str, text: str, value: float) -> None:
+            Gauge(f"insource_gateway_{name}", text, registry=registry).set(value)
+
+        gauge("envoy_connected", "1 while Envoy is on the agent's stream", self._configuration.connected)
+        gauge("deployments_pending", "deployments that Envoy has not acknowledged", self._applications.pending())
+        gauge("refusals_total", "resources that Envoy refused", self._applications.refusals_total)
+        gauge("held", "requests at the activator", self._activator.held.total())
+        gauge("hold_refused_total", "requests that the activator refused", self._activator.refused_total)
+        gauge("sightings_shipped_total", "attempts acknowledged by the ledger", self._sightings.shipped_total)
+        gauge("sightings_failures_total", "batches that the ledger did not take", self._ledger.failures_total)
+        gauge("sightings_conflicts_total", "attempts told twice, differently", self._ledger.conflicts_total)
+        gauge("log_bytes", "access logs on disk", self._log_bytes())
+        gauge("log_lost_bytes", "access logs dropped before the ledger had them", self._lost_bytes)
+        gauge("log_unreadable_total", "lines that made no sense", self._evidence.unreadable_total)
+        gauge("duplicate_client_keys", "client Secrets left out", len(self._publication.duplicate_secrets))
+        attempts = Gauge(
+            "insource_gateway_attempts_total",
+            "attempts at adapters",
+            ("deployment", "backend", "revision", "role", "outcome"),
+            registry=registry,
+        )
+        for count in self._evidence_now().counts:
+            attempts.labels(count.deployment, count.backend, count.revision, count.role, count.outcome).set(count.all)
+        return generate_latest(registry).decode()
+
+    async def _unready(self) -> str:
+        if self._draining:
+            return "draining"
+        if not self._publication.complete:
+            return "the API server has not been read yet"
+        if not self._configuration.connected:
+            return "Envoy is not connected"
+        try:
+            if not await self._envoy.ready():
+                return "Envoy is not ready"
+        except _AWAY:
+            return "Envoy does not answer"
+        pending = self._applications.pending()
+        return f"{pending} deployments are not applied yet" if pending else ""
+
+    async def _drain(self) -> str:
+        """Envoy's graceful end: not ready, no new connections, and 0 in flight seen twice."""
+        self._draining = True
+        clock = self._env.clock
+        deadline = clock.monotonic() + self._settings.drain_limit_s
+        try:
+            await self._envoy.fail_health_check()
+            await self._envoy.drain_listeners()
+            quiet = 0
+            while quiet < 2:
+                if clock.monotonic() > deadline:
+                    return "requests are still in flight"
+                await clock.sleep(DRAIN_POLL_S)
+                quiet = 0 if await self._envoy.active() else quiet + 1
+        except _AWAY:
+            return "Envoy does not answer"
+        return ""
+
+    async def _keep_house(self) -> None:
+        while True:
+            await self._env.clock.sleep(HOUSEKEEPING_S)
+            with contextlib.suppress(*_AWAY):
+                await self._rotate()
+
+    async def _rotate(self) -> None:
+        log = self._paths.access_log
+        if not log.exists():
+            if access_log.log_files(log):
+                # An earlier agent died between renaming and telling Envoy.
+                await self._envoy.reopen_logs()
+            return
+        if log.stat().st_size > self._settings.rotate_bytes:
+            access_log.rotate(log)
+            await self._envoy.reopen_logs()
+        access_log.drop_read(log, [self._evidence.position, self._sightings.position])
+        while self._log_bytes() > self._settings.keep_bytes and len(files := access_log.log_files(log)) > 1:
+            self._lost_bytes += files[0].stat().st_size
+            _log.error("access_log_dropped", file=files[0].name, reason="the ledger has been away for too long")
+            files[0].unlink()
+
+    def _log_bytes(self) -> int:
+        return sum(each.stat().st_size for each in access_log.log_files(self._paths.access_log))
+
+
+async def run_agent(settings: AgentSettings) -> None:
+    """Run until SIGTERM or SIGINT. Envoy keeps serving: draining it is `POST /drain`."""
+    env = system_env()
+    async with await connect(str(settings.kubeconfig) if settings.kubeconfig else None, env) as client:
+        agent = Agent(settings, KubeSource(client, env, settings.namespace), env)
+        await until_signal(agent.run)
+
+
+async def until_signal(run: Callable[[], Awaitable[None]]) -> None:
+    """Run, and cancel at SIGTERM or SIGINT."""
+    task = asyncio.ensure_future(run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

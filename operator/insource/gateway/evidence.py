@@ -1,0 +1,137 @@
+"""Cumulative counters of attempts, by deployment, revision, role and outcome, with latencies. No I/O.
+
+What judgements rest on: attempts of the agent's own re-entry, and those at its activator, are left out.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from insource.gateway.joining import Decided
+from insource.gateway.log_lines import Request
+from insource.gateway.view import HOLD
+from insource.wire.gateway import Count, Evidence, LatencyHistogram
+from insource.wire.vocabulary import Outcome, Role
+
+BOUNDS_MS = (5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 1.2e5, 3e5, 6e5)
+
+Side = tuple[str, str, str, str]
+"""(deployment, backend, revision, role)."""
+
+
+@dataclass
+class _Histogram:
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_MS) + 1))
+    sum_ms: float = 0.0
+
+    def add(self, duration_ms: float) -> None:
+        self.counts[bisect_left(BOUNDS_MS, duration_ms)] += 1
+        self.sum_ms += duration_ms
+
+
+class Counters:
+    """Counts since `epoch`, which changes only if the state on disk is lost."""
+
+    def __init__(self, epoch: str) -> None:
+        self.epoch = epoch
+        self._first: Counter[tuple[Side, str]] = Counter()
+        self._all: Counter[tuple[Side, str]] = Counter()
+        self._latencies: dict[Side, _Histogram] = {}
+        self._finished: Counter[str] = Counter()
+        self._spilled: Counter[str] = Counter()
+
+    def count(self, decided: Decided) -> None:
+        """One attempt more. Latencies are those of first attempts that ended ok."""
+        attempt, outcome = decided.attempt, decided.outcome
+        if attempt.role == Role.SPILL:
+            self._spilled[attempt.deployment] += 1
+        if attempt.hop or attempt.role == HOLD or not attempt.role:
+            return
+        side = (attempt.deployment, attempt.backend, attempt.revision, attempt.role)
+        self._all[side, outcome.value] += 1
+        if attempt.number != 1:
+            return
+        self._first[side, outcome.value] += 1
+        if outcome is Outcome.OK:
+            self._latencies.setdefault(side, _Histogram()).add(attempt.duration_ms)
+
+    def finish(self, request: Request) -> None:
+        """One client's request is over. Those that were refused before any attempt do not count as arrivals."""
+        if not request.hop and request.deployment and request.attempts:
+            self._finished[request.deployment] += 1
+
+    def forget(self, deployment: str) -> None:
+        """The deployment has gone: its counters would be kept for ever otherwise."""
+        for counter in (self._first, self._all):
+            for key in [key for key in counter if key[0][0] == deployment]:
+                del counter[key]
+        for side in [side for side in self._latencies if side[0] == deployment]:
+            del self._latencies[side]
+        self._finished.pop(deployment, None)
+        self._spilled.pop(deployment, None)
+
+    def finished(self) -> dict[str, int]:
+        """Finished requests by deployment."""
+        return dict(self._finished)
+
+    def spilled(self) -> dict[str, int]:
+        """Attempts at the vendor in the role of spill, by deployment."""
+        return dict(self._spilled)
+
+    def evidence(self, pod: str) -> Evidence:
+        """`GET /evidence`."""
+        counts = tuple(
+            Count(
+                deployment=side[0],
+                backend=side[1],
+                revision=side[2],
+                role=side[3],
+                outcome=outcome,
+                first=self._first[side, outcome],
+                all=total,
+            )
+            for (side, outcome), total in sorted(self._all.items())
+        )
+        latencies = tuple(
+            LatencyHistogram(
+                deployment=side[0],
+                backend=side[1],
+                revision=side[2],
+                role=side[3],
+                bounds_ms=BOUNDS_MS,
+                counts=tuple(histogram.counts),
+                sum_ms=histogram.sum_ms,
+            )
+            for side, histogram in sorted(self._latencies.items())
+        )
+        return Evidence(pod=pod, epoch=self.epoch, counts=counts, latencies=latencies)
+
+    def dump(self) -> dict[str, Any]:
+        """Everything as JSON data."""
+        return {
+            "epoch": self.epoch,
+            "bounds_ms": BOUNDS_MS,
+            "counts": [[*side, outcome, self._first[side, outcome], n] for (side, outcome), n in self._all.items()],
+            "latencies": [[*side, each.counts, each.sum_ms] for side, each in self._latencies.items()],
+            "finished": dict(self._finished),
+            "spilled": dict(self._spilled),
+        }
+
+    @staticmethod
+    def load(document: dict[str, Any]) -> Counters:
+        """The reverse of `dump`. ValueError if the histograms had other bounds."""
+        if tuple(document["bounds_ms"]) != BOUNDS_MS:
+            raise ValueError("histograms of another version")
+        counters = Counters(document["epoch"])
+        for *side, outcome, first, total in document["counts"]:
+            key = ((side[0], side[1], side[2], side[3]), outcome)
+            counters._first[key] = first
+            counters._all[key] = total
+        for *side, counts, sum_ms in document["latencies"]:
+            counters._latencies[side[0], side[1], side[2], side[3]] = _Histogram(list(counts), sum_ms)
+        counters._finished.update(document["finished"])
+        counters._spilled.update(document["spilled"])
+        return counters

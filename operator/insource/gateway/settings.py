@@ -1,0 +1,34 @@
+"""What `insource gateway agent` is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from insource.gateway.activator import HoldLimits
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """Flags of the agent; the rest has defaults that work."""
+
+    kubeconfig: Path | None
+    """None: inside a cluster."""
+    state_dir: Path
+    run_dir: Path
+    admin_host: str
+    admin_port: int
+    """0: the kernel chooses."""
+    master_file: Path
+    """The master from which each namespace's gateway token is derived."""
+    ledger_url: str
+    ledger_token_file: Path
+    pod: str = "gateway"
+    namespace: str = "insource-system"
+    """Where client Secrets are."""
+    rotate_bytes: int = 64 << 20
+    """The access log is rotated above this."""
+    keep_bytes: int = 4 << 30
+    """Rotated logs that the ledger has not acknowledged are kept up to this; then the oldest go, with an error."""
+    drain_limit_s: float = 3600.0
+    hold: HoldLimits = field(default_factory=HoldLimits)

@@ -1,0 +1,108 @@
+"""Carries out writes: server-side apply, delete, status. The decision that a write is needed is somebody else's.
+
+Feeds the answers back into the caches, so that we read our own writes; never applies twice what the API has settled
+otherwise; writes nothing unless it may. Knows no particular kind.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import orjson
+
+from insource.kube.cache import Cache
+from insource.kube.client import ApiError, Client
+from insource.kube.packed import Packed, digest
+from insource.kube.resources import Key, Object, Resource, key_of, resource_of
+
+
+class NotLeadingError(Exception):
+    """We may not write: somebody else leads, or might."""
+
+
+class Applier:
+    """Writes children and statuses. `writes` counts by kind (`Deployment`, `ModelDeployment/status`, ...)."""
+
+    def __init__(
+        self,
+        client: Client,
+        caches: Mapping[Resource, Cache[Packed]],
+        *,
+        field_manager: str,
+        may_write: Callable[[], bool],
+        on_write: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._client = client
+        self._caches = caches
+        self._field_manager = field_manager
+        self._may_write = may_write
+        self._on_write = on_write
+        self._settled: dict[tuple[str, Key], tuple[bytes, bytes]] = {}
+        self.writes: Counter[str] = Counter()
+
+    async def apply(self, desired: Object) -> bool:
+        """Apply `desired`, unless the live object is what the API made of exactly that before; True if written.
+
+        Raises `ApiError` as the API does, `NotLeadingError` if a write is needed and not allowed.
+        """
+        resource, key = resource_of(desired), key_of(desired)
+        cache = self._caches[resource]
+        live = cache.get(key)
+        wanted = digest(orjson.dumps(desired))
+        memory = (resource.kind, key)
+        if live is not None and self._settled.get(memory) == (wanted, live.digest):
+            return False
+        self._check()
+        answer = await self._client.apply(resource, desired, field_manager=self._field_manager, force=True)
+        self._count(resource.kind)
+        cache.adopt(answer)
+        # Note: what the API made of our intent is settled even where a comparison would not say so (a defaulting
+        # webhook, say); otherwise we would apply the same for ever.
+        self._settled[memory] = (wanted, Packed(answer).digest)
+        return True
+
+    def is_settled(self, resource: Resource, key: Key, live: Packed) -> bool:
+        """True if `live` is known to be as wanted, apart from its status: by our write, or by a comparison."""
+        settled = self._settled.get((resource.kind, key))
+        return settled is not None and settled[1] == live.digest
+
+    def settle(self, resource: Resource, key: Key, live: Packed) -> None:
+        """A comparison found nothing to write for `live`."""
+        if not self.is_settled(resource, key, live):
+            self._settled[resource.kind, key] = (b"", live.digest)
+
+    async def delete(self, resource: Resource, key: Key, uid: str) -> bool:
+        """Delete exactly that object; True if it was still there for all we knew."""
+        if self._caches[resource].get(key) is None:
+            return False
+        self._check()
+        try:
+            await self._client.delete(resource, key.name, key.namespace, uid=uid)
+        except ApiError as error:
+            if error.status != 409:  # another object of that name by now: not the one we meant
+                raise
+        self._count(f"{resource.kind}/delete")
+        self._settled.pop((resource.kind, key), None)
+        return True
+
+    async def write_status(self, resource: Resource, key: Key, status: Object) -> Object:
+        """Merge `status` into the object's status, by one patch; the answer is the object as it is now."""
+        self._check()
+        answer = await self._client.merge_patch(
+            resource, key.name, key.namespace, {"status": status}, subresource="status"
+        )
+        self._count(f"{resource.kind}/status")
+        return answer
+
+    def forget(self, resource: Resource, key: Key) -> None:
+        """The object is gone: nothing need be remembered of it."""
+        self._settled.pop((resource.kind, key), None)
+
+    def _check(self) -> None:
+        if not self._may_write():
+            raise NotLeadingError
+
+    def _count(self, kind: str) -> None:
+        self.writes[kind] += 1
+        self._on_write(kind)

@@ -1,0 +1,328 @@
+"""The kinds that are there before any CRD, with the defaults and checks that clients rely on.
+
+A subset of the real server's validation: what is listed in `check_*`; other fields of built-in kinds are kept as sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from insource.local import builtin_schemas as schemas
+from insource.local.schema import compact
+from insource.local.store_errors import ApiError, Cause, Object, bad_request
+from insource.local.store_kinds import ResourceKind, ScalePaths
+
+DEFAULT_GRACE_SECONDS = 30
+_FETCH = ("get", "list", "watch")
+
+
+def _decoding(kind: str, why: str) -> ApiError:
+    return bad_request(f'{kind} in version "v1" cannot be handled as a {kind}: {why}')
+
+
+def prepare_pod_spec(spec: Object) -> None:
+    """The defaults of a pod's spec that the node and kubectl read."""
+    spec.setdefault("restartPolicy", "Always")
+    spec.setdefault("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS)
+    spec.setdefault("dnsPolicy", "ClusterFirst")
+    spec.setdefault("securityContext", {})
+    spec.setdefault("schedulerName", "default-scheduler")
+    if "serviceAccountName" in spec:
+        spec.setdefault("serviceAccount", spec["serviceAccountName"])
+    for group in ("initContainers", "containers"):
+        for container in spec.get(group) or []:
+            _prepare_container(container)
+
+
+def _prepare_container(container: Object) -> None:
+    container.setdefault("resources", {})
+    container.setdefault("terminationMessagePath", "/dev/termination-log")
+    container.setdefault("terminationMessagePolicy", "File")
+    if "imagePullPolicy" not in container:
+        tag = str(container.get("image", "")).rpartition("/")[2].partition(":")[2]
+        container["imagePullPolicy"] = "IfNotPresent" if tag and tag != "latest" else "Always"
+    for port in container.get("ports") or []:
+        port.setdefault("protocol", "TCP")
+    for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
+        if container.get(probe):
+            for name, value in (
+                ("timeoutSeconds", 1),
+                ("periodSeconds", 10),
+                ("successThreshold", 1),
+                ("failureThreshold", 3),
+            ):
+                container[probe].setdefault(name, value)
+            if "httpGet" in container[probe]:
+                container[probe]["httpGet"].setdefault("scheme", "HTTP")
+                container[probe]["httpGet"].setdefault("path", "/")
+
+
+def _prepare_pod(obj: Object, old: Object | None) -> None:
+    prepare_pod_spec(obj.setdefault("spec", {}))
+    if old is None:
+        obj["spec"].setdefault("serviceAccountName", "default")
+        obj["spec"].setdefault("serviceAccount", obj["spec"]["serviceAccountName"])
+        obj["spec"].setdefault("enableServiceLinks", True)
+        obj["status"] = {"phase": "Pending", "qosClass": "BestEffort", **(obj.get("status") or {})}
+
+
+def _prepare_deployment(obj: Object, _old: Object | None) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("replicas", 1)
+    spec.setdefault("progressDeadlineSeconds", 600)
+    spec.setdefault("revisionHistoryLimit", 10)
+    strategy = spec.setdefault("strategy", {})
+    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
+        rolling = strategy.setdefault("rollingUpdate", {})
+        rolling.setdefault("maxSurge", "25%")
+        rolling.setdefault("maxUnavailable", "25%")
+    prepare_pod_spec(spec.setdefault("template", {}).setdefault("spec", {}))
+    obj.setdefault("status", {})
+
+
+def _prepare_replica_set(obj: Object, _old: Object | None) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("replicas", 1)
+    prepare_pod_spec(spec.setdefault("template", {}).setdefault("spec", {}))
+    obj.setdefault("status", {"replicas": 0})
+
+
+def _prepare_service(obj: Object, old: Object | None) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("type", "ClusterIP")
+    spec.setdefault("sessionAffinity", "None")
+    for port in spec.get("ports") or []:
+        port.setdefault("protocol", "TCP")
+        port.setdefault("targetPort", port.get("port"))
+    if old is not None and "clusterIP" in (old.get("spec") or {}):
+        spec.setdefault("clusterIP", old["spec"]["clusterIP"])
+    if spec["type"] != "ExternalName":
+        # No cluster addresses here (no proxy would serve them): every Service behaves as a headless one.
+        spec.setdefault("clusterIP", "None")
+        spec.setdefault("internalTrafficPolicy", "Cluster")
+    obj.setdefault("status", {"loadBalancer": {}})
+
+
+def _prepare_namespace(obj: Object, _old: Object | None) -> None:
+    obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = obj["metadata"].get("name", "")
+    obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
+    obj.setdefault("status", {}).setdefault("phase", "Active")
+
+
+def _prepare_secret(obj: Object, _old: Object | None) -> None:
+    plain = obj.pop("stringData", None) or {}
+    data = obj.get("data") or {}
+    for value in data.values():
+        try:
+            base64.b64decode(value or "", validate=True)
+        except (binascii.Error, ValueError, TypeError) as error:
+            raise _decoding("Secret", "illegal base64 data at input byte 0") from error
+    for name, value in plain.items():
+        data[name] = base64.b64encode(str(value).encode()).decode()
+    if data:
+        obj["data"] = data
+    obj.setdefault("type", "Opaque")
+
+
+def _prepare_config_map(obj: Object, _old: Object | None) -> None:
+    for value in (obj.get("data") or {}).values():
+        if not isinstance(value, str):
+            kind = {bool: "bool", int: "number", float: "number", list: "array", dict: "object"}[type(value)]
+            raise _decoding(
+                "ConfigMap", f"json: cannot unmarshal {kind} into Go struct field ConfigMap.data of type string"
+            )
+
+
+def _prepare_node(obj: Object, _old: Object | None) -> None:
+    obj.setdefault("spec", {})
+    obj.setdefault("status", {})
+
+
+def _prepare_claim(obj: Object, old: Object | None) -> None:
+    obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+    if old is None:
+        obj.setdefault("status", {"phase": "Pending"})
+
+
+def _prepare_crd(obj: Object, _old: Object | None) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("conversion", {"strategy": "None"})
+    names = spec.setdefault("names", {})
+    names.setdefault("singular", str(names.get("kind", "")).lower())
+    names.setdefault("listKind", f"{names.get('kind', '')}List")
+
+
+def _check_workload(obj: Object, old: Object | None) -> list[Cause]:
+    spec = obj["spec"]
+    causes = []
+    if not isinstance(spec["replicas"], int) or spec["replicas"] < 0:
+        said = f"Invalid value: {compact(spec['replicas'])}: must be greater than or equal to 0"
+        causes.append(Cause("FieldValueInvalid", said, "spec.replicas"))
+    selector = spec.get("selector")
+    labels = (spec["template"].get("metadata") or {}).get("labels") or {}
+    if not selector:
+        causes.append(Cause("FieldValueRequired", "Required value", "spec.selector"))
+    elif any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
+        said = f"Invalid value: {compact(labels)}: `selector` does not match template `labels`"
+        causes.append(Cause("FieldValueInvalid", said, "spec.template.metadata.labels"))
+    causes.extend(check_pod_spec(spec["template"]["spec"], "spec.template.spec"))
+    if old is not None and old["spec"].get("selector") != selector:
+        said = f"Invalid value: {compact(selector)}: field is immutable"
+        causes.append(Cause("FieldValueInvalid", said, "spec.selector"))
+    return causes
+
+
+def check_pod_spec(spec: Object, path: str) -> list[Cause]:
+    """Containers there, named once, each with an image."""
+    causes = []
+    if not spec.get("containers"):
+        causes.append(Cause("FieldValueRequired", "Required value", f"{path}.containers"))
+    seen: set[str] = set()
+    for group in ("initContainers", "containers"):
+        for i, container in enumerate(spec.get(group) or []):
+            where = f"{path}.{group}[{i}]"
+            for name in ("name", "image"):
+                if not container.get(name):
+                    causes.append(Cause("FieldValueRequired", "Required value", f"{where}.{name}"))
+            if container.get("name") in seen:
+                said = f"Duplicate value: {compact(container['name'])}"
+                causes.append(Cause("FieldValueDuplicate", said, f"{where}.name"))
+            seen.add(container.get("name", ""))
+    return causes
+
+
+_POD_MUTABLE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "nodeName")
+
+
+def _check_pod(obj: Object, old: Object | None) -> list[Cause]:
+    if old is None:
+        return check_pod_spec(obj["spec"], "spec")
+
+    def frozen(spec: Object) -> Any:
+        rest = {key: value for key, value in spec.items() if key not in _POD_MUTABLE}
+        for group in ("containers", "initContainers"):
+            rest[group] = [{**item, "image": ""} for item in rest.get(group) or []]
+        return rest
+
+    rebound = old["spec"].get("nodeName") and obj["spec"].get("nodeName") != old["spec"]["nodeName"]
+    if rebound or frozen(obj["spec"]) != frozen(old["spec"]):
+        said = (
+            "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
+            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to "
+            "existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was "
+            "previously negative)"
+        )
+        return [Cause("FieldValueForbidden", said, "spec")]
+    return []
+
+
+def _check_immutable(obj: Object, old: Object | None) -> list[Cause]:
+    if old is None or not old.get("immutable"):
+        return []
+    changed = [name for name in ("data", "binaryData", "immutable") if obj.get(name) != old.get(name)]
+    said = "Forbidden: field is immutable when `immutable` is set"
+    return [Cause("FieldValueForbidden", said, name) for name in changed]
+
+
+def _check_revision(obj: Object, old: Object | None) -> list[Cause]:
+    if "revision" not in obj:
+        return [Cause("FieldValueRequired", "Required value", "revision")]
+    if old is not None and old.get("data") != obj.get("data"):
+        said = f"Invalid value: {compact(obj.get('data'))}: field is immutable"
+        return [Cause("FieldValueInvalid", said, "data")]
+    return []
+
+
+def builtin_kinds() -> list[ResourceKind]:
+    """All built-in kinds that are stored."""
+    replicas = ScalePaths(".spec.replicas", ".status.replicas", ".spec.selector")
+    core: list[ResourceKind] = [
+        ResourceKind(
+            "", "v1", "namespaces", "namespace", "Namespace", False, ("ns",), (), True, schemas.PLAIN,
+            prepare=_prepare_namespace, selectable_fields=("status.phase",),
+        ),
+        ResourceKind(
+            "", "v1", "pods", "pod", "Pod", True, ("po",), ("all",), True, schemas.POD,
+            prepare=_prepare_pod, check=_check_pod, generation="spec", subresources=("log",),
+            selectable_fields=(
+                "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
+                "status.phase", "status.podIP",
+            ),
+        ),
+        ResourceKind(
+            "", "v1", "services", "service", "Service", True, ("svc",), ("all",), True, schemas.SERVICE,
+            prepare=_prepare_service, selectable_fields=("spec.clusterIP", "spec.type"),
+        ),
+        ResourceKind(
+            "", "v1", "configmaps", "configmap", "ConfigMap", True, ("cm",), (), False, schemas.PLAIN,
+            prepare=_prepare_config_map, check=_check_immutable,
+        ),
+        ResourceKind(
+            "", "v1", "secrets", "secret", "Secret", True, (), (), False, schemas.PLAIN,
+            prepare=_prepare_secret, check=_check_immutable, selectable_fields=("type",),
+        ),
+        ResourceKind(
+            "", "v1", "serviceaccounts", "serviceaccount", "ServiceAccount", True, ("sa",), (), False,
+            schemas.SERVICE_ACCOUNT, subresources=("token",),
+        ),
+        ResourceKind(
+            "", "v1", "events", "event", "Event", True, ("ev",), (), False, schemas.EVENT,
+            selectable_fields=(
+                "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",
+                "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",
+                "reportingComponent", "source", "type",
+            ),
+        ),
+        ResourceKind(
+            "", "v1", "nodes", "node", "Node", False, ("no",), (), True, schemas.NODE,
+            prepare=_prepare_node, selectable_fields=("spec.unschedulable",),
+        ),
+        ResourceKind(
+            "", "v1", "persistentvolumeclaims", "persistentvolumeclaim", "PersistentVolumeClaim", True, ("pvc",), (),
+            True, schemas.CLAIM, prepare=_prepare_claim,
+        ),
+        ResourceKind(
+            "", "v1", "resourcequotas", "resourcequota", "ResourceQuota", True, ("quota",), (), True, schemas.PLAIN,
+            verbs=_FETCH,
+        ),
+        ResourceKind(
+            "", "v1", "limitranges", "limitrange", "LimitRange", True, ("limits",), (), False, schemas.PLAIN,
+            verbs=_FETCH,
+        ),
+    ]  # fmt: skip
+    grouped: list[ResourceKind] = [
+        ResourceKind(
+            "apps", "v1", "deployments", "deployment", "Deployment", True, ("deploy",), ("all",), True,
+            schemas.WORKLOAD, prepare=_prepare_deployment, check=_check_workload, generation="spec+annotations",
+            scale=replicas,
+        ),
+        ResourceKind(
+            "apps", "v1", "replicasets", "replicaset", "ReplicaSet", True, ("rs",), ("all",), True,
+            schemas.WORKLOAD, prepare=_prepare_replica_set, check=_check_workload, generation="spec",
+            scale=replicas, selectable_fields=("status.replicas",),
+        ),
+        ResourceKind(
+            "apps", "v1", "controllerrevisions", "controllerrevision", "ControllerRevision", True, (), (), False,
+            schemas.struct(metadata=schemas.METADATA, data=schemas.atomic()), check=_check_revision,
+        ),
+        ResourceKind(
+            "discovery.k8s.io", "v1", "endpointslices", "endpointslice", "EndpointSlice", True, (), (), False,
+            schemas.struct(metadata=schemas.METADATA), generation="spec",
+        ),
+        ResourceKind(
+            "coordination.k8s.io", "v1", "leases", "lease", "Lease", True, (), (), False, schemas.PLAIN,
+        ),
+        ResourceKind(
+            "events.k8s.io", "v1", "events", "event", "Event", True, ("ev",), (), False,
+            schemas.struct(metadata=schemas.METADATA, regarding=schemas.atomic()),
+            selectable_fields=("regarding.kind", "regarding.name", "regarding.namespace", "regarding.uid", "reason"),
+        ),
+        ResourceKind(
+            "apiextensions.k8s.io", "v1", "customresourcedefinitions", "customresourcedefinition",
+            "CustomResourceDefinition", False, ("crd", "crds"), ("api-extensions",), True, schemas.CRD,
+            prepare=_prepare_crd, generation="spec",
+        ),
+    ]  # fmt: skip
+    return core + grouped

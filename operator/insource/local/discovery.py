@@ -1,0 +1,144 @@
+"""What is served, said in the two ways clients ask: aggregated (kubectl, helm) and legacy (kopf, `kubectl auth`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from insource.local.store_errors import Object
+from insource.local.store_kinds import Kinds, ResourceKind
+
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+REVIEWS = {
+    ("authentication.k8s.io", "v1"): {"tokenreviews": "TokenReview", "selfsubjectreviews": "SelfSubjectReview"},
+    ("authorization.k8s.io", "v1"): {
+        "selfsubjectaccessreviews": "SelfSubjectAccessReview",
+        "selfsubjectrulesreviews": "SelfSubjectRulesReview",
+    },
+}
+"""Resources that are only ever created, and never stored."""
+GroupVersion = tuple[str, str]
+
+
+def groups(kinds: Kinds) -> dict[GroupVersion, list[ResourceKind]]:
+    """Served kinds by (group, version), the core group first."""
+    found: dict[GroupVersion, list[ResourceKind]] = {}
+    for kind in kinds:
+        found.setdefault((kind.group, kind.version), []).append(kind)
+    for review in REVIEWS:
+        found.setdefault(review, [])
+    return found
+
+
+def _subresources(kind: ResourceKind) -> list[tuple[str, str, str, str, list[str]]]:
+    """(name, group, version, kind, verbs) of each."""
+    change = ["get", "patch", "update"]
+    found = []
+    if kind.status_subresource:
+        found.append(("status", kind.group, kind.version, kind.kind, change))
+    if kind.scale is not None:
+        found.append(("scale", "autoscaling", "v1", "Scale", change))
+    if "log" in kind.subresources:
+        found.append(("log", kind.group, kind.version, kind.kind, ["get"]))
+    if "token" in kind.subresources:
+        found.append(("token", "authentication.k8s.io", "v1", "TokenRequest", ["create"]))
+    return found
+
+
+def aggregated(served: Iterable[tuple[GroupVersion, list[ResourceKind]]]) -> Object:
+    items = []
+    for (group, version), kinds in served:
+        resources = [_aggregated_kind(kind) for kind in kinds]
+        for plural, review in REVIEWS.get((group, version), {}).items():
+            resources.append(
+                {
+                    "resource": plural,
+                    "responseKind": {"group": group, "version": version, "kind": review},
+                    "scope": "Cluster",
+                    "singularResource": review.lower(),
+                    "verbs": ["create"],
+                }
+            )
+        versions = [{"version": version, "resources": resources, "freshness": "Current"}]
+        items.append({"metadata": {"name": group} if group else {}, "versions": versions})
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": items,
+    }
+
+
+def _aggregated_kind(kind: ResourceKind) -> Object:
+    described: Object = {
+        "resource": kind.plural,
+        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "scope": "Namespaced" if kind.namespaced else "Cluster",
+        "singularResource": kind.singular,
+        "verbs": list(kind.verbs),
+    }
+    if kind.short_names:
+        described["shortNames"] = list(kind.short_names)
+    if kind.categories:
+        described["categories"] = list(kind.categories)
+    subresources = [
+        {
+            "subresource": name,
+            "responseKind": {"group": group, "version": version, "kind": response},
+            "verbs": verbs,
+        }
+        for name, group, version, response, verbs in _subresources(kind)
+    ]
+    if subresources:
+        described["subresources"] = subresources
+    return described
+
+
+def group_list(served: Iterable[GroupVersion]) -> Object:
+    groups = [group_document(pair) for pair in served]
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+
+
+def group_document(pair: GroupVersion) -> Object:
+    version = {"groupVersion": "/".join(pair), "version": pair[1]}
+    return {"name": pair[0], "versions": [version], "preferredVersion": version}
+
+
+def resource_list(pair: GroupVersion, kinds: list[ResourceKind]) -> Object:
+    """`/api/v1`, `/apis/G/V`."""
+    resources: list[Object] = []
+    for kind in kinds:
+        described: Object = {
+            "name": kind.plural,
+            "singularName": kind.singular,
+            "namespaced": kind.namespaced,
+            "kind": kind.kind,
+            "verbs": list(kind.verbs),
+        }
+        if kind.short_names:
+            described["shortNames"] = list(kind.short_names)
+        if kind.categories:
+            described["categories"] = list(kind.categories)
+        resources.append(described)
+        for name, group, version, response, verbs in _subresources(kind):
+            sub: Object = {
+                "name": f"{kind.plural}/{name}",
+                "singularName": "",
+                "namespaced": kind.namespaced,
+                "kind": response,
+                "verbs": verbs,
+            }
+            if group != kind.group:
+                sub.update(group=group, version=version)
+            resources.append(sub)
+    for plural, review in REVIEWS.get(pair, {}).items():
+        resources.append(
+            {
+                "name": plural,
+                "singularName": review.lower(),
+                "namespaced": False,
+                "kind": review,
+                "verbs": ["create"],
+            }
+        )
+    group_version = "/".join(part for part in pair if part)
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}

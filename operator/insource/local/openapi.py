@@ -1,0 +1,75 @@
+"""OpenAPI v3, as much as kubectl and helm read: the fieldValidation parameter, and CRD schemas for `explain`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import orjson
+
+from insource.local.discovery import GroupVersion
+from insource.local.store_errors import Object
+from insource.local.store_kinds import ResourceKind
+
+_PARAMETERS = [
+    {"name": name, "in": "query", "schema": {"type": "string"}}
+    for name in ("dryRun", "fieldManager", "fieldValidation", "force")
+]
+
+
+def _path(pair: GroupVersion) -> str:
+    return f"apis/{pair[0]}/{pair[1]}" if pair[0] else f"api/{pair[1]}"
+
+
+def index(served: Mapping[GroupVersion, list[ResourceKind]]) -> Object:
+    """`/openapi/v3`."""
+    paths = {}
+    for pair, kinds in served.items():
+        digest = hashlib.sha256(orjson.dumps(document(pair, kinds))).hexdigest()[:32]
+        paths[_path(pair)] = {"serverRelativeURL": f"/openapi/v3/{_path(pair)}?hash={digest}"}
+    return {"paths": paths}
+
+
+def document(pair: GroupVersion, kinds: list[ResourceKind]) -> Object:
+    """`/openapi/v3/apis/G/V`."""
+    paths: Object = {}
+    schemas: Object = {"meta": {"type": "object", "description": "Standard object's metadata."}}
+    for kind in kinds:
+        named = {"group": kind.group, "version": kind.version, "kind": kind.kind}
+        name = f"{kind.group or 'core'}.{kind.version}.{kind.kind}"
+        content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+        operation = {
+            "x-kubernetes-group-version-kind": named,
+            "responses": {"200": {"description": "OK", "content": content}},
+        }
+        base = f"/{_path(pair)}/namespaces/{{namespace}}" if kind.namespaced else f"/{_path(pair)}"
+        paths[f"{base}/{kind.plural}"] = {
+            "get": {**operation, "x-kubernetes-action": "list"},
+            "post": {**operation, "x-kubernetes-action": "post", "parameters": _PARAMETERS},
+        }
+        paths[f"{base}/{kind.plural}/{{name}}"] = {
+            "get": {**operation, "x-kubernetes-action": "get"},
+            "patch": {**operation, "x-kubernetes-action": "patch", "parameters": _PARAMETERS},
+        }
+        schemas[name] = {**_schema(kind), "x-kubernetes-group-version-kind": [named]}
+    return {
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": "v1.37.0"},
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+
+
+def _schema(kind: ResourceKind) -> Object:
+    if kind.openapi is None:
+        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    properties = {
+        **(kind.openapi.get("properties") or {}),
+        "apiVersion": {"type": "string"},
+        "kind": {"type": "string"},
+        "metadata": {
+            "description": "Standard object's metadata.",
+            "allOf": [{"$ref": "#/components/schemas/meta"}],
+        },
+    }
+    return {**kind.openapi, "properties": properties}

@@ -1,0 +1,571 @@
+"""One pod on the embedded node: does what the lifecycle decides, and tells it what happened.
+
+The rules are in `pod_lifecycle` (what to start and stop) and `pod_status` (what to report); this file starts
+programs, asks probes, runs hooks and keeps volumes fresh. One task per pod; a wake-up, never an argument,
+says that something changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import structlog
+
+from insource.env import Env
+from insource.local import pod_lifecycle, probes, processes
+from insource.local.images import ImageTable, UnknownImageError
+from insource.local.object_events import EventRecorder
+from insource.local.objects import Object, is_terminating
+from insource.local.pod_environment import ReferenceMissingError, environment, expand, rewrite_paths
+from insource.local.pod_lifecycle import BackOff, Kind, containers_of, decide, taken_over
+from insource.local.pod_logs import ContainerLogs
+from insource.local.pod_status import pod_status
+from insource.local.pod_support import unsupported
+from insource.local.probes import Tally, Target, Verdict
+from insource.local.volumes import PodVolumes, TokenIssuer, mounts
+
+CONFIG_RETRY_S = 1.0
+"""A pod that waits for a Secret or ConfigMap is woken when one changes; this is for what nobody announces."""
+NEVER_RETRY_S = 1e9
+SIDECAR_GRACE_S = 2.0
+"""What sidecars get after the pod's grace period was used up by its main containers, as with the kubelet."""
+HOOK_OUTPUT_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the node gives each of its pods."""
+
+    env: Env
+    pods_folder: Path
+    claims_folder: Path
+    images: ImageTable
+    host_ip: str
+    session: aiohttp.ClientSession
+    events: EventRecorder
+    lookup: Callable[[str, str, str], Mapping[str, Any] | None]
+    """(kind, namespace, name) -> Secret, ConfigMap or PersistentVolumeClaim, or None."""
+    issue: TokenIssuer
+    write_status: Callable[[Object, Object], None]
+    """(pod, status); does nothing if the pod is gone."""
+    remove: Callable[[Object], None]
+    """The pod has ended and may leave the API."""
+    back_off: BackOff = field(default_factory=BackOff)
+
+
+class PodRunner:
+    """Runs one pod until it is deleted, or the node stops."""
+
+    def __init__(self, pod: Object, address: str, surroundings: Surroundings) -> None:
+        self._pod = pod
+        self._address = address
+        self._around = surroundings
+        self._clock = surroundings.env.clock
+        self._folder = surroundings.pods_folder / pod["metadata"]["uid"]
+        self._volumes = PodVolumes(
+            self._folder / "volumes", surroundings.claims_folder, surroundings.issue, surroundings.env
+        )
+        spec = pod["spec"]
+        self._specs = {c["name"]: c for part in ("initContainers", "containers") for c in spec.get(part) or ()}
+        self._containers = {container.name: container for container in containers_of(spec)}
+        self._unsupported = unsupported(spec)
+        self._programs: dict[str, processes.Program] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._probes: dict[str, list[asyncio.Task[None]]] = {}
+        self._logs: dict[str, ContainerLogs] = {}
+        self._woken = asyncio.Event()
+        self._volumes_stale = False
+        self._reported: Object | None = None
+        self._gone = False
+        self._closing = False
+        self._deadline_s: float | None = None
+        self._log = structlog.get_logger("node").bind(pod=f"{pod['metadata']['namespace']}/{pod['metadata']['name']}")
+        self._take_over()
+
+    # What others tell it -----------------------------------------------------------------------------------------
+
+    @property
+    def pod(self) -> Object:
+        return self._pod
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    def update(self, pod: Object) -> None:
+        """The API's copy has changed."""
+        if pod["metadata"].get("labels") != self._pod["metadata"].get("labels") or pod["metadata"].get(
+            "annotations"
+        ) != self._pod["metadata"].get("annotations"):
+            self._volumes_stale = True
+            self._woken.set()
+        self._pod = pod
+        if is_terminating(pod):
+            self._end_by(float(pod["metadata"].get("deletionGracePeriodSeconds") or 0))
+
+    def references_changed(self) -> None:
+        """A Secret, ConfigMap or claim of the pod's namespace has changed."""
+        self._volumes_stale = True
+        for name, container in self._containers.items():
+            if not container.running and container.reason in ("CreateContainerConfigError", "ContainerCreating"):
+                self._containers[name] = replace(container, retry_at_s=0.0)
+        self._woken.set()
+
+    def vanish(self) -> None:
+        """The pod is gone from the API (deleted by force): everything of it dies at once."""
+        self._gone = True
+        self._end_by(0.0)
+
+    def close(self, grace_s: float) -> None:
+        """The node stops: the pod ends within `grace_s`, and stays in the API."""
+        self._closing = True
+        self._end_by(min(grace_s, self._grace_s()))
+
+    def logs(self, container: str) -> ContainerLogs | None:
+        """What a container has written; None if the pod has no such container."""
+        if container not in self._containers:
+            return None
+        if container not in self._logs:
+            self._logs[container] = ContainerLogs(self._folder / "logs" / container, self._clock)
+        return self._logs[container]
+
+    def _end_by(self, grace_s: float) -> None:
+        deadline_s = self._clock.monotonic() + grace_s
+        self._deadline_s = deadline_s if self._deadline_s is None else min(self._deadline_s, deadline_s)
+        self._woken.set()
+
+    # The loop ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until the pod has ended. A cancelled run leaves no program behind."""
+        try:
+            while not await self._step():
+                pass
+        finally:
+            await self._kill_all()
+        if self._gone or not self._closing:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        if not self._gone and not self._closing:
+            self._around.remove(self._pod)
+
+    async def _step(self) -> bool:
+        """One round: decide, act, report, wait. True when the pod is over and is to go."""
+        self._woken.clear()
+        ending = self._deadline_s is not None
+        if self._unsupported and not ending:
+            self._refuse_whole()
+            await self._woken.wait()
+            return False
+        decision = decide(tuple(self._containers.values()), deleting=ending, now_s=self._clock.monotonic())
+        for name in decision.stop:
+            self._begin_stop(name)
+        for name in decision.start:
+            await self._start(name)
+        self._kill_overdue()
+        self._refresh_volumes()
+        self._report()
+        if ending and decision.over:
+            return True
+        if not decision.start:
+            await self._rest(decision.wake_at_s)
+        return False
+
+    async def _rest(self, wake_at_s: float | None) -> None:
+        moments = [wake_at_s, self._volumes.next_rotation_s(), *self._kill_moments()]
+        due_s = min((moment for moment in moments if moment is not None), default=None)
+        pause_s = None if due_s is None else max(0.0, due_s - self._clock.monotonic())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._woken.wait()
+
+    def _kill_moments(self) -> list[float]:
+        if self._deadline_s is None:
+            return []
+        now_s = self._clock.monotonic()
+        moments = {self._deadline_s, self._deadline_s + SIDECAR_GRACE_S}
+        return [moment for moment in moments if moment > now_s]
+
+    def _kill_overdue(self) -> None:
+        if self._deadline_s is None:
+            return
+        late_s = self._clock.monotonic() - self._deadline_s
+        for name, program in self._programs.items():
+            sidecar = self._containers[name].kind is Kind.SIDECAR
+            if late_s >= (SIDECAR_GRACE_S if sidecar and not self._gone else 0.0):
+                program.kill()
+
+    def _report(self) -> None:
+        if self._gone:
+            return
+        status = self._status()
+        # What was written last is compared too: whatever the API makes of it, it is not written over and over.
+        if status not in (self._reported, self._pod.get("status")):
+            self._reported = status
+            self._around.write_status(self._pod, status)
+
+    def _status(self, reason: str = "", message: str = "") -> Object:
+        return pod_status(
+            self._pod,
+            tuple(self._containers.values()),
+            pod_ip=self._address,
+            host_ip=self._around.host_ip,
+            now_s=self._clock.monotonic(),
+            now=self._clock.now(),
+            reason=reason,
+            message=message,
+        )
+
+    def _refuse_whole(self) -> None:
+        asked = ", ".join(self._unsupported)
+        message = f"the embedded cluster's node does not support {asked}: use a real Kubernetes cluster for this pod"
+        for name, container in self._containers.items():
+            self._containers[name] = pod_lifecycle.after_refusal(
+                container, reason="Unsupported", message=message, retry_at_s=NEVER_RETRY_S
+            )
+        status = self._status("Unsupported", message)
+        if status != self._reported:
+            self._reported = status
+            self._around.events.record(self._pod, "Unsupported", message, "Warning")
+            self._around.write_status(self._pod, status)
+
+    def _take_over(self) -> None:
+        status = self._pod.get("status") or {}
+        for part in ("initContainerStatuses", "containerStatuses"):
+            for held in status.get(part) or ():
+                if held["name"] in self._containers:
+                    container = self._containers[held["name"]]
+                    self._containers[held["name"]] = taken_over(container, held, now=self._clock.now())
+        if is_terminating(self._pod):
+            self._end_by(float(self._pod["metadata"].get("deletionGracePeriodSeconds") or 0))
+
+    # Starting ----------------------------------------------------------------------------------------------------
+
+    async def _start(self, name: str) -> None:
+        try:
+            launch = self._prepare(name)
+        except _NotStartableError as error:
+            self._refuse(name, error.reason, str(error), error.retry_s)
+            return
+        container = self._containers[name]
+        logs = self.logs(name)
+        assert logs is not None
+        log = logs.begin()
+        record = self._folder / f"{name}.pid"
+        try:
+            program = await processes.start(
+                launch.argv, environment=launch.variables, folder=launch.folder, output=log, record=record
+            )
+        except OSError as error:
+            log.close()
+            message = f"{launch.argv[0]}: {error.strerror or error}"
+            self._event("Failed", f"Error: failed to start container {name}: {message}", warning=True)
+            self._ended(name, processes.Exit(128), reason="StartError", message=message)
+            return
+        self._programs[name] = program
+        self._containers[name] = pod_lifecycle.after_start(
+            container, now_s=self._clock.monotonic(), now=self._clock.now()
+        )
+        self._event("Started", f"Started container {name}")
+        self._spawn(self._await_exit(name, program))
+        self._begin_probes(name)
+
+    def _prepare(self, name: str) -> _Launch:
+        """What the container's program is started with. Raises `_NotStartableError`."""
+        spec = self._specs[name]
+        pod = {**self._pod, "status": {"podIP": self._address, "hostIP": self._around.host_ip}}
+        try:
+            folders = self._volumes.bring_up_to_date(pod, self._lookup)
+        except ReferenceMissingError as error:
+            self._event("FailedMount", f"MountVolume.SetUp failed: {error}", warning=True)
+            raise _NotStartableError("ContainerCreating", str(error), CONFIG_RETRY_S) from error
+        try:
+            variables = environment(pod, spec, self._lookup)
+        except ReferenceMissingError as error:
+            self._event("Failed", f"Error: {error}", warning=True)
+            raise _NotStartableError("CreateContainerConfigError", str(error), CONFIG_RETRY_S) from error
+        command = [expand(word, variables) for word in spec.get("command") or ()]
+        arguments = [expand(word, variables) for word in spec.get("args") or ()]
+        paths = mounts(spec, folders)
+        try:
+            argv = self._around.images.argv(spec["image"], command, arguments)
+        except UnknownImageError as error:
+            self._event("Failed", f'Failed to pull image "{spec["image"]}": {error}', warning=True)
+            raise _NotStartableError("ErrImagePull", str(error), NEVER_RETRY_S) from error
+        work = self._folder / "work" / name
+        if directory := spec.get("workingDir"):
+            rewritten = rewrite_paths(directory, paths)
+            work = Path(rewritten) if rewritten != directory or Path(directory).is_dir() else work
+        work.mkdir(parents=True, exist_ok=True)
+        return _Launch(
+            argv=[rewrite_paths(word, paths) for word in argv],
+            variables={
+                "HOSTNAME": self._pod["metadata"]["name"],
+                "PYTHONUNBUFFERED": "1",
+                **{key: rewrite_paths(value, paths) for key, value in variables.items()},
+                processes.MARK: self._pod["metadata"]["uid"],
+            },
+            folder=work,
+            paths=paths,
+        )
+
+    def _refuse(self, name: str, reason: str, message: str, retry_s: float) -> None:
+        self._containers[name] = pod_lifecycle.after_refusal(
+            self._containers[name],
+            reason=reason,
+            message=message,
+            retry_at_s=self._clock.monotonic() + retry_s,
+        )
+
+    def _lookup(self, kind: str, name: str) -> Mapping[str, Any] | None:
+        return self._around.lookup(kind, self._pod["metadata"]["namespace"], name)
+
+    def _refresh_volumes(self) -> None:
+        rotation_s = self._volumes.next_rotation_s()
+        due = rotation_s is not None and rotation_s <= self._clock.monotonic()
+        if not self._programs or not (self._volumes_stale or due):
+            return
+        self._volumes_stale = False
+        pod = {**self._pod, "status": {"podIP": self._address, "hostIP": self._around.host_ip}}
+        # What a running container was given and is gone now stays as it was, as with the kubelet.
+        with contextlib.suppress(ReferenceMissingError):
+            self._volumes.bring_up_to_date(pod, self._lookup)
+
+    # Running -----------------------------------------------------------------------------------------------------
+
+    async def _await_exit(self, name: str, program: processes.Program) -> None:
+        ended = await program.wait()
+        for task in self._probes.pop(name, []):
+            task.cancel()
+        self._programs.pop(name, None)
+        self._ended(name, ended)
+
+    def _ended(self, name: str, ended: processes.Exit, reason: str = "", message: str = "") -> None:
+        container = pod_lifecycle.after_exit(
+            self._containers[name],
+            exit_code=ended.code,
+            signal=ended.signal,
+            reason=reason,
+            message=message,
+            now_s=self._clock.monotonic(),
+            now=self._clock.now(),
+            back_off=self._around.back_off,
+        )
+        self._containers[name] = container
+        if container.restarts_now and container.retry_at_s > self._clock.monotonic() and self._deadline_s is None:
+            self._event("BackOff", f"Back-off restarting failed container {name}", warning=True)
+        self._woken.set()
+
+    def _begin_probes(self, name: str) -> None:
+        if self._specs[name].get("startupProbe"):
+            self._watch(name, "startupProbe", self._told_startup, passing=False)
+        else:
+            self._begin_lasting_probes(name)
+
+    def _begin_lasting_probes(self, name: str) -> None:
+        if self._specs[name].get("readinessProbe"):
+            self._watch(name, "readinessProbe", self._told_readiness, passing=False)
+        if self._specs[name].get("livenessProbe"):
+            self._watch(name, "livenessProbe", self._told_liveness, passing=True)
+
+    def _watch(self, name: str, which: str, told: Callable[[str, Tally, Verdict], bool], *, passing: bool) -> None:
+        spec = self._specs[name]
+        target = Target(
+            address=self._address,
+            ports={port["name"]: port["containerPort"] for port in spec.get("ports") or () if port.get("name")},
+            run=lambda command, timeout_s: self._run_inside(name, command, timeout_s),
+            session=self._around.session,
+        )
+        asking = probes.watch(
+            spec[which], target, self._clock, lambda tally, verdict: told(name, tally, verdict), passing=passing
+        )
+        self._probes.setdefault(name, []).append(self._spawn(asking))
+
+    def _told_startup(self, name: str, tally: Tally, verdict: Verdict) -> bool:
+        container = self._containers[name]
+        if not verdict.ok:
+            self._unhealthy_event("Startup", verdict)
+        if tally.passing:
+            self._change(name, has_started=True, ready=not container.needs_readiness)
+            self._begin_lasting_probes(name)
+            return False
+        if tally.failures >= int(self._specs[name]["startupProbe"].get("failureThreshold") or 3):
+            self._change(name, unhealthy=f"failed startup probe: {verdict.message}")
+            return False
+        return True
+
+    def _told_readiness(self, name: str, tally: Tally, verdict: Verdict) -> bool:
+        if not verdict.ok:
+            self._unhealthy_event("Readiness", verdict)
+        self._change(name, ready=tally.passing)
+        return True
+
+    def _told_liveness(self, name: str, tally: Tally, verdict: Verdict) -> bool:
+        if not verdict.ok:
+            self._unhealthy_event("Liveness", verdict)
+        if not tally.passing:
+            self._change(name, unhealthy=f"failed liveness probe: {verdict.message}")
+        return tally.passing
+
+    def _change(self, name: str, **changes: Any) -> None:
+        before = self._containers[name]
+        after = replace(before, **changes)
+        if after != before and before.running:
+            self._containers[name] = after
+            self._woken.set()
+
+    def _unhealthy_event(self, probe: str, verdict: Verdict) -> None:
+        self._event("Unhealthy", f"{probe} probe failed: {verdict.message}", warning=True)
+
+    async def _run_inside(self, name: str, command: Sequence[str], timeout_s: float) -> Verdict:
+        """Run a program as if in the container: its variables, its paths."""
+        try:
+            launch = self._prepare(name)
+        except _NotStartableError as error:
+            return Verdict(ok=False, message=str(error))
+        output = _Kept()
+        words = [rewrite_paths(word, launch.paths) for word in command]
+        try:
+            program = await processes.start(words, environment=launch.variables, folder=launch.folder, output=output)
+        except OSError as error:
+            return Verdict(ok=False, message=f"{command[0]}: {error.strerror or error}")
+        try:
+            async with asyncio.timeout(timeout_s):
+                ended = await program.wait()
+        except TimeoutError:
+            return Verdict(ok=False, message=f"command {command!r} timed out after {timeout_s:g} s")
+        finally:
+            program.kill()
+            await program.wait()
+        return Verdict(ok=ended.code == 0, message=output.text())
+
+    # Stopping ----------------------------------------------------------------------------------------------------
+
+    def _begin_stop(self, name: str) -> None:
+        container = self._containers[name]
+        self._containers[name] = replace(container, stopping=True)
+        program = self._programs.get(name)
+        if program is None:
+            return
+        grace_s = self._grace_s()
+        if container.unhealthy:
+            which = "livenessProbe" if container.has_started else "startupProbe"
+            grace_s = float((self._specs[name].get(which) or {}).get("terminationGracePeriodSeconds") or grace_s)
+            self._event("Killing", f"Container {name} {container.unhealthy.partition(':')[0]}, will be restarted")
+        else:
+            self._event("Killing", f"Stopping container {name}")
+        if self._gone:
+            program.kill()
+            return
+        self._spawn(self._stop(name, program, self._clock.monotonic() + grace_s))
+
+    async def _stop(self, name: str, program: processes.Program, deadline_s: float) -> None:
+        """preStop hook, SIGTERM, and SIGKILL at the deadline (an earlier deadline of the pod is kept by its loop)."""
+        hook = (self._specs[name].get("lifecycle") or {}).get("preStop")
+        if hook:
+            await self._run_hook(name, program, hook, deadline_s - self._clock.monotonic())
+        program.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(max(SIDECAR_GRACE_S if hook else 0.0, deadline_s - self._clock.monotonic())):
+                await program.wait()
+        except TimeoutError:
+            program.kill()
+
+    async def _run_hook(self, name: str, program: processes.Program, hook: Mapping[str, Any], limit_s: float) -> None:
+        verdict = Verdict(ok=True)
+        running = asyncio.create_task(self._hook(name, hook, limit_s))
+        leaving = asyncio.create_task(program.wait())
+        try:
+            await asyncio.wait({running, leaving}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                verdict = running.result()
+        finally:
+            for task in (running, leaving):
+                task.cancel()
+            await asyncio.gather(running, leaving, return_exceptions=True)
+        if not verdict.ok:
+            self._event("FailedPreStopHook", f"PreStopHook failed: {verdict.message}", warning=True)
+
+    async def _hook(self, name: str, hook: Mapping[str, Any], limit_s: float) -> Verdict:
+        if pause := hook.get("sleep"):
+            await self._clock.sleep(float(pause["seconds"]))
+            return Verdict(ok=True)
+        ports = {p["name"]: p["containerPort"] for p in self._specs[name].get("ports") or () if p.get("name")}
+
+        async def run(command: Sequence[str], timeout_s: float) -> Verdict:
+            return await self._run_inside(name, command, timeout_s)
+
+        return await probes.ask(hook, Target(self._address, ports, run, self._around.session), limit_s)
+
+    async def _kill_all(self) -> None:
+        for program in list(self._programs.values()):
+            program.kill()
+        waiting = [program.wait() for program in list(self._programs.values())]
+        await asyncio.gather(*waiting, return_exceptions=True)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _grace_s(self) -> float:
+        return float(self._pod["spec"].get("terminationGracePeriodSeconds", 30))
+
+    # Small things ------------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("a pod's task failed", exc_info=error)
+            self._woken.set()
+
+    def _event(self, reason: str, message: str, *, warning: bool = False) -> None:
+        if not self._gone:
+            self._around.events.record(self._pod, reason, message, "Warning" if warning else "Normal")
+
+
+@dataclass(frozen=True)
+class _Launch:
+    """What a container's program is started with."""
+
+    argv: list[str]
+    variables: dict[str, str]
+    folder: Path
+    paths: Mapping[str, str]
+    """Mount path -> what stands for it."""
+
+
+class _NotStartableError(Exception):
+    """A container cannot be started now."""
+
+    def __init__(self, reason: str, message: str, retry_s: float) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_s = retry_s
+
+
+class _Kept:
+    """The first few kilobytes of a short program's output."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def write(self, data: bytes) -> None:
+        self._data = (self._data + data)[:HOOK_OUTPUT_BYTES]
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def text(self) -> str:
+        return self._data.decode("utf-8", "replace").strip()

@@ -1,0 +1,277 @@
+"""From what a client sent to what is stored: identity, pruning, defaults, validation, generation, ownership.
+
+One call per write; never stores anything itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from insource.env import Env
+from insource.local import managed_fields
+from insource.local.schema import SKIPPED_RULES, admit, compact, copied, validate
+from insource.local.store_errors import ApiError, Cause, Object, bad_request, conflict, invalid
+from insource.local.store_kinds import ResourceKind
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
+_LABEL_NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]\Z")
+_NAME_RULE = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
+    "and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+_LABEL_RULE = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
+    "and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation "
+    "is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+_SERVER_METADATA = (
+    "uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds",
+)  # fmt: skip
+_NOT_SPEC = ("metadata", "status", "apiVersion", "kind")
+FieldValidation = str
+"""`Strict`, `Warn` or `Ignore`."""
+
+
+def timestamp(moment: datetime) -> str:
+    """As Kubernetes writes times: whole seconds, UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass
+class Admission:
+    """The rules every write passes."""
+
+    env: Env
+    warnings: list[str] = field(default_factory=list)
+    """Unknown fields of the last write, in the words of the Warning header."""
+
+    def now(self) -> str:
+        return timestamp(self.env.clock.now())
+
+    def created(self, kind: ResourceKind, obj: Object, name: str, namespace: str, validation: str) -> Object:
+        """A new object, complete but for managedFields and resourceVersion."""
+        metadata = {k: v for k, v in obj["metadata"].items() if k not in (*_SERVER_METADATA, "managedFields")}
+        metadata.pop("selfLink", None)
+        metadata["name"] = name
+        if namespace:
+            metadata["namespace"] = namespace
+        metadata["uid"] = self.env.ids.uuid()
+        metadata["creationTimestamp"] = self.now()
+        if kind.generation != "none":
+            metadata["generation"] = 1
+        shaped = {**obj, "metadata": metadata}
+        if kind.status_subresource and kind.custom:
+            shaped.pop("status", None)
+        return self._shaped(kind, shaped, None, validation, patched=False)
+
+    def changed(
+        self, kind: ResourceKind, obj: Object, old: Object, subresource: str, validation: str, *, patched: bool
+    ) -> Object:
+        """The successor of `old`, complete but for managedFields and resourceVersion."""
+        before = old["metadata"]
+        self._check_identity(kind, obj, old)
+        if subresource == "status":
+            metadata = {k: v for k, v in before.items() if k != "managedFields"}
+            if not kind.custom:  # built-in kinds also take labels and annotations here, as nodes and pods rely on
+                for part in ("labels", "annotations"):
+                    if part in obj["metadata"]:
+                        metadata[part] = obj["metadata"][part]
+            shaped = {**old, "metadata": metadata}
+            shaped.pop("status", None)
+            if obj.get("status") is not None:
+                shaped["status"] = obj["status"]
+        else:
+            metadata = {k: v for k, v in obj["metadata"].items() if k not in (*_SERVER_METADATA, "managedFields")}
+            metadata.update({k: before[k] for k in (*_SERVER_METADATA, "resourceVersion") if k in before})
+            metadata["name"] = before["name"]
+            if "namespace" in before:
+                metadata["namespace"] = before["namespace"]
+            for part in ("labels", "annotations", "finalizers", "ownerReferences"):
+                if part in metadata and not metadata[part]:
+                    del metadata[part]
+            shaped = {**obj, "metadata": metadata}
+            if kind.status_subresource:
+                shaped.pop("status", None)
+                if "status" in old:
+                    shaped["status"] = old["status"]
+        new = self._shaped(kind, shaped, old, validation, patched=patched)
+        if before.get("deletionTimestamp"):
+            self._check_finalizers(kind, new, old)
+        if _generation_rises(kind, old, new):
+            new["metadata"]["generation"] = before.get("generation", 1) + 1
+        return new
+
+    def _shaped(self, kind: ResourceKind, obj: Object, old: Object | None, validation: str, *, patched: bool) -> Object:
+        unknown: list[str] = []
+        new: Object = admit({"apiVersion": kind.api_version, **obj}, kind.schema, "", unknown)
+        new["apiVersion"] = kind.api_version
+        self._report(kind, obj, unknown, validation, patched=patched)
+        if kind.prepare is not None:
+            kind.prepare(new, old)
+        causes = self._metadata_causes(new, old)
+        if kind.check is not None:
+            causes += kind.check(new, old)
+        if kind.custom:
+            said = "" if obj.get("kind") == kind.kind else str(obj.get("kind", ""))
+            if said:
+                causes.append(Cause("FieldValueInvalid", f'Invalid value: "{said}": must be {kind.kind}', "kind"))
+            causes += validate(new, old, kind.schema, "")
+            causes += _scale_causes(kind, new)
+            if causes and causes[0].field == "metadata.name" and SKIPPED_RULES not in causes:
+                causes.append(SKIPPED_RULES)
+        if causes:
+            raise invalid(kind.kind, kind.group, new["metadata"].get("name", ""), causes)
+        return new
+
+    def _report(self, kind: ResourceKind, obj: Object, unknown: list[str], validation: str, *, patched: bool) -> None:
+        self.warnings = []
+        if not unknown or validation == "Ignore":
+            return
+        texts = [f'unknown field "{path}"' for path in unknown]
+        if validation != "Strict":
+            self.warnings = texts
+            return
+        said = "strict decoding error: " + ", ".join(texts)
+        if patched:
+            cause = Cause("FieldValueInvalid", f"Invalid value: {compact(compact(obj))}: {said}", "patch")
+            raise invalid(kind.kind, kind.group, obj["metadata"].get("name", ""), [cause])
+        raise bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {said}')
+
+    def _metadata_causes(self, new: Object, old: Object | None) -> list[Cause]:
+        metadata = new["metadata"]
+        causes = []
+        if old is None:
+            name = metadata.get("name", "")
+            if not name:
+                text = "Required value: name or generateName is required"
+                causes.append(Cause("FieldValueRequired", text, "metadata.name"))
+            elif len(name) > 253 or not _NAME.match(name):
+                text = f"Invalid value: {compact(name)}: {_NAME_RULE}"
+                causes.append(Cause("FieldValueInvalid", text, "metadata.name"))
+        for part in ("labels", "annotations"):
+            values = metadata.get(part)
+            if not values or (old is not None and values == old["metadata"].get(part)):
+                continue
+            for key, value in values.items():
+                if not isinstance(value, str):
+                    raise bad_request(f"metadata.{part}.{key} must be a string, got {compact(value)}")
+                if part == "labels" and value and (len(value) > 63 or not _LABEL_NAME.match(value)):
+                    text = f"Invalid value: {compact(value)}: {_LABEL_RULE}"
+                    causes.append(Cause("FieldValueInvalid", text, "metadata.labels"))
+        return causes
+
+    def _check_identity(self, kind: ResourceKind, obj: Object, old: Object) -> None:
+        sent, before = obj["metadata"], old["metadata"]
+        for name in ("name", "namespace"):
+            if sent.get(name) and sent[name] != before.get(name):
+                if name == "name":
+                    raise bad_request(
+                        f"the name of the object ({sent[name]}) does not match the name on the URL ({before[name]})"
+                    )
+                raise bad_request(
+                    "the namespace of the provided object does not match the namespace sent on the request"
+                )
+        check_type(kind, obj)
+
+    def check_precondition(self, kind: ResourceKind, sent: Object, old: Object, *, patched: bool) -> None:
+        """A resourceVersion or uid in the body must be the present one."""
+        before = old["metadata"]
+        uid, version = sent.get("uid"), sent.get("resourceVersion")
+        if uid and uid != before["uid"]:
+            if patched:
+                cause = Cause("FieldValueInvalid", f"Invalid value: {compact(uid)}: field is immutable", "metadata.uid")
+                raise invalid(kind.kind, kind.group, before["name"], [cause])
+            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {before['uid']}"
+            raise conflict(kind.plural, kind.group, before["name"], why)
+        if version and version != "0" and version != before["resourceVersion"]:
+            raise conflict(kind.plural, kind.group, before["name"])
+        if not patched and kind.custom and (not version or version == "0"):
+            text = "Invalid value: 0: must be specified for an update"
+            raise invalid(
+                kind.kind, kind.group, before["name"], [Cause("FieldValueInvalid", text, "metadata.resourceVersion")]
+            )
+
+    def _check_finalizers(self, kind: ResourceKind, new: Object, old: Object) -> None:
+        had = old["metadata"].get("finalizers") or []
+        added = [name for name in new["metadata"].get("finalizers") or [] if name not in had]
+        if added:
+            text = (
+                "Forbidden: no new finalizers can be added if the object is being deleted, "
+                f"found new finalizers {compact(added)}"
+            )
+            cause = Cause("FieldValueForbidden", text, "metadata.finalizers")
+            raise invalid(kind.kind, kind.group, old["metadata"]["name"], [cause])
+
+    def owned(
+        self, kind: ResourceKind, old: Object | None, new: Object, sent: Object, manager: str, subresource: str
+    ) -> None:
+        """Fills in managedFields after an ordinary write. `sent` is the body's metadata."""
+        given = sent.get("managedFields") if old is not None else None
+        if given is not None and (not given or given == [{}]):
+            return
+        entries: Sequence[Object]
+        if given is not None:
+            entries = given
+        elif old is not None:
+            entries = old["metadata"].get("managedFields") or []
+        else:
+            entries = []
+        if old is not None and not entries:
+            return  # untracked until the next apply
+        result = managed_fields.after_update(old, new, list(entries), kind.schema, manager, subresource, self.now())
+        if result:
+            new["metadata"]["managedFields"] = result
+
+
+def check_type(kind: ResourceKind, obj: Object) -> None:
+    """apiVersion and kind of a body, where given, must be those of the URL."""
+    version = obj.get("apiVersion")
+    if version and version != kind.api_version:
+        raise bad_request(
+            f"the API version in the data ({version}) does not match the expected API version ({kind.api_version})"
+        )
+    said = obj.get("kind")
+    if said and said != kind.kind and not kind.custom:
+        raise bad_request(f"{said} in version {kind.version!r} cannot be handled as a {kind.kind}")
+
+
+def _generation_rises(kind: ResourceKind, old: Object, new: Object) -> bool:
+    if kind.generation == "none":
+        return False
+    for name in old.keys() | new.keys():
+        if name not in _NOT_SPEC and old.get(name) != new.get(name):
+            return True
+    if kind.generation == "spec+annotations":
+        return bool(old["metadata"].get("annotations") != new["metadata"].get("annotations"))
+    return False
+
+
+def _scale_causes(kind: ResourceKind, obj: Object) -> list[Cause]:
+    if kind.scale is None:
+        return []
+    path = kind.scale.replicas
+    value: object = obj
+    for name in path.strip(".").split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    if isinstance(value, int) and value < 0:
+        return [Cause("FieldValueInvalid", f"Invalid value: {value}: should be a non-negative integer", path)]
+    return []
+
+
+def checked_shape(obj: object) -> Object:
+    """A private shallow copy of a body with a metadata object. Raises ApiError 400 for anything else."""
+    if not isinstance(obj, dict):
+        raise bad_request("the request body is not an object")
+    metadata = obj.get("metadata")
+    if metadata is not None and not isinstance(metadata, dict):
+        raise bad_request("metadata must be an object")
+    return {**obj, "metadata": copied(metadata or {})}
+
+
+def missing_manager() -> ApiError:
+    cause = Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager")
+    return invalid("PatchOptions", "meta.k8s.io", "", [cause])

@@ -1,0 +1,363 @@
+"""`kubectl get`: objects as rows of a meta.k8s.io/v1 Table. Pure; the present time is handed in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from insource.local.selectors import lookup, selector_text
+from insource.local.store_errors import Object
+from insource.local.store_kinds import ResourceKind
+
+Cells = Callable[[Object, datetime], list[Any]]
+Columns = list[tuple[str, str, int]]
+"""(name, type, priority)."""
+
+
+def age(text: Any, now: datetime) -> str:
+    """How long ago a timestamp was, as kubectl prints it: 25s, 3m4s, 5h, 8d."""
+    try:
+        then = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        return "<unknown>"
+    seconds = int((now.astimezone(UTC) - then).total_seconds())
+    if seconds < 0:
+        return "0s" if seconds > -2 else "<invalid>"
+    if seconds < 120:
+        return f"{seconds}s"
+    minutes = seconds // 60
+    if minutes < 10:
+        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
+    if minutes < 180:
+        return f"{minutes}m"
+    hours = minutes // 60
+    if hours < 8:
+        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
+    if hours < 48:
+        return f"{hours}h"
+    days = hours // 24
+    if days < 8:
+        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
+    return f"{days}d" if days < 730 else f"{days // 365}y"
+
+
+_STEP = re.compile(r"\.?([A-Za-z0-9_-]+)|\[(\d+|\*)\]|\['([^']*)'\]|\[\?\(@\.([\w.-]+)\s*==\s*[\"']([^\"']*)[\"']\)\]")
+
+
+def json_path(obj: Any, path: str) -> Any:
+    """The first value at a printer column's path (fields, indexes, `[?(@.type=="Ready")]`), or None."""
+    values = [obj]
+    for match in _STEP.finditer(path.replace("\\.", "\0")):
+        name, index, quoted, key, wanted = match.groups()
+        following: list[Any] = []
+        for value in values:
+            if name is not None or quoted is not None:
+                field = (name or quoted).replace("\0", ".")
+                if isinstance(value, dict) and field in value:
+                    following.append(value[field])
+            elif index == "*":
+                following.extend(value if isinstance(value, list) else [])
+            elif index is not None:
+                following.extend(value[int(index) : int(index) + 1] if isinstance(value, list) else [])
+            elif isinstance(value, list):
+                following.extend(
+                    item for item in value if isinstance(item, dict) and str(lookup(item, key.split("."))) == wanted
+                )
+        values = following
+    return values[0] if values else None
+
+
+def _pod(obj: Object, now: datetime) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    sidecars = {c["name"] for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"}
+    states = (status.get("containerStatuses") or []) + [
+        item for item in status.get("initContainerStatuses") or [] if item["name"] in sidecars
+    ]
+    ready = sum(1 for item in states if item.get("ready"))
+    restarts = sum(int(item.get("restartCount") or 0) for item in states)
+    conditions = lookup(status, ("conditions",)) or []
+    gates = "<none>"
+    return [
+        obj["metadata"]["name"],
+        f"{ready}/{len(spec.get('containers') or []) + len(sidecars)}",
+        pod_status(obj),
+        str(restarts),
+        age(obj["metadata"].get("creationTimestamp"), now),
+        status.get("podIP") or "<none>",
+        spec.get("nodeName") or "<none>",
+        status.get("nominatedNodeName") or "<none>",
+        gates if conditions is not None else gates,
+    ]
+
+
+def pod_status(obj: Object) -> str:
+    """The word in kubectl's STATUS column."""
+    status = obj.get("status") or {}
+    word = status.get("reason") or status.get("phase") or "Pending"
+    for i, item in enumerate(status.get("initContainerStatuses") or []):
+        state = item.get("state") or {}
+        if item.get("started") or (state.get("terminated") or {}).get("exitCode") == 0:
+            continue
+        reason = (state.get("terminated") or {}).get("reason") or (state.get("waiting") or {}).get("reason")
+        if reason and reason != "PodInitializing":
+            return f"Init:{reason}"
+        total = len((obj.get("spec") or {}).get("initContainers") or [])
+        word = f"Init:{i}/{total}"
+        break
+    else:
+        for item in reversed(status.get("containerStatuses") or []):
+            state = item.get("state") or {}
+            for key in ("waiting", "terminated"):
+                if (state.get(key) or {}).get("reason"):
+                    word = state[key]["reason"]
+    return "Terminating" if obj["metadata"].get("deletionTimestamp") else str(word)
+
+
+def _images(spec: Object) -> tuple[str, str]:
+    containers = spec.get("containers") or []
+    return ",".join(c["name"] for c in containers), ",".join(c.get("image", "") for c in containers)
+
+
+def _deployment(obj: Object, now: datetime) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status") or {}
+    names, images = _images(spec["template"].get("spec") or {})
+    return [
+        obj["metadata"]["name"],
+        f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}",
+        status.get("updatedReplicas", 0),
+        status.get("availableReplicas", 0),
+        age(obj["metadata"].get("creationTimestamp"), now),
+        names,
+        images,
+        selector_text(spec.get("selector")),
+    ]
+
+
+def _replica_set(obj: Object, now: datetime) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status") or {}
+    names, images = _images(spec["template"].get("spec") or {})
+    return [
+        obj["metadata"]["name"],
+        spec.get("replicas", 0),
+        status.get("replicas", 0),
+        status.get("readyReplicas", 0),
+        age(obj["metadata"].get("creationTimestamp"), now),
+        names,
+        images,
+        selector_text(spec.get("selector")),
+    ]
+
+
+def _service(obj: Object, now: datetime) -> list[Any]:
+    spec = obj.get("spec") or {}
+    ports = ",".join(f"{port['port']}/{port.get('protocol', 'TCP')}" for port in spec.get("ports") or [])
+    selector = ",".join(f"{key}={value}" for key, value in sorted((spec.get("selector") or {}).items()))
+    return [
+        obj["metadata"]["name"],
+        spec.get("type", "ClusterIP"),
+        spec.get("clusterIP") or "<none>",
+        "<none>",
+        ports or "<none>",
+        age(obj["metadata"].get("creationTimestamp"), now),
+        selector or "<none>",
+    ]
+
+
+def _node(obj: Object, now: datetime) -> list[Any]:
+    conditions = lookup(obj, ("status", "conditions")) or []
+    ready = next((item.get("status") for item in conditions if item.get("type") == "Ready"), "Unknown")
+    word = {"True": "Ready", "False": "NotReady"}.get(str(ready), "Unknown")
+    if (obj.get("spec") or {}).get("unschedulable"):
+        word += ",SchedulingDisabled"
+    prefix = "node-role.kubernetes.io/"
+    roles = ",".join(k.removeprefix(prefix) for k in obj["metadata"].get("labels") or {} if k.startswith(prefix))
+    info = lookup(obj, ("status", "nodeInfo")) or {}
+    addresses = {a["type"]: a["address"] for a in lookup(obj, ("status", "addresses")) or []}
+    return [
+        obj["metadata"]["name"],
+        word,
+        roles or "<none>",
+        age(obj["metadata"].get("creationTimestamp"), now),
+        info.get("kubeletVersion", ""),
+        addresses.get("InternalIP", "<none>"),
+        addresses.get("ExternalIP", "<none>"),
+        info.get("osImage", "<unknown>"),
+        info.get("kernelVersion", "<unknown>"),
+        info.get("containerRuntimeVersion", "<unknown>"),
+    ]
+
+
+def _event(obj: Object, now: datetime) -> list[Any]:
+    about = obj.get("involvedObject") or {}
+    last = obj.get("lastTimestamp") or obj.get("eventTime") or obj["metadata"].get("creationTimestamp")
+    return [
+        age(last, now),
+        obj.get("type", ""),
+        obj.get("reason", ""),
+        f"{str(about.get('kind', '')).lower()}/{about.get('name', '')}",
+        str(obj.get("message", "")).strip(),
+    ]
+
+
+def _data(obj: Object) -> int:
+    return len(obj.get("data") or {}) + len(obj.get("binaryData") or {})
+
+
+def _created(obj: Object, now: datetime) -> str:
+    return age(obj["metadata"].get("creationTimestamp"), now)
+
+
+def _slice(obj: Object, now: datetime) -> list[Any]:
+    ports = ",".join(str(port.get("port")) for port in obj.get("ports") or [])
+    addresses = ",".join(a for endpoint in obj.get("endpoints") or [] for a in endpoint.get("addresses") or [])
+    return [
+        obj["metadata"]["name"],
+        obj.get("addressType", ""),
+        ports or "<unset>",
+        addresses or "<unset>",
+        _created(obj, now),
+    ]
+
+
+def _claim(obj: Object, now: datetime) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    modes = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+    return [
+        obj["metadata"]["name"],
+        status.get("phase", ""),
+        spec.get("volumeName", ""),
+        lookup(status, ("capacity", "storage")) or "",
+        ",".join(modes.get(mode, mode) for mode in status.get("accessModes") or []),
+        spec.get("storageClassName", ""),
+        _created(obj, now),
+    ]
+
+
+def _columns(text: str, wide: str = "", **types: str) -> Columns:
+    shown = [(name, types.get(name.lower().replace("-", "_"), "string"), 0) for name in text.split()]
+    return shown + [(name.replace("_", " "), "string", 1) for name in wide.split()]
+
+
+_BUILTIN: dict[tuple[str, str], tuple[Columns, Cells]] = {
+    ("", "pods"): (_columns("Name Ready Status Restarts Age", "IP Node Nominated_Node Readiness_Gates"), _pod),
+    ("apps", "deployments"): (
+        _columns("Name Ready Up-to-date Available Age", "Containers Images Selector"),
+        _deployment,
+    ),
+    ("apps", "replicasets"): (
+        _columns("Name Desired Current Ready Age", "Containers Images Selector"),
+        _replica_set,
+    ),
+    ("", "services"): (_columns("Name Type Cluster-IP External-IP Port(s) Age", "Selector"), _service),
+    ("", "nodes"): (
+        _columns(
+            "Name Status Roles Age Version", "Internal-IP External-IP OS-Image Kernel-Version Container-Runtime"
+        ),
+        _node,
+    ),
+    ("", "events"): ([(n, "string", 0) for n in ("Last Seen", "Type", "Reason", "Object", "Message")], _event),
+    ("", "namespaces"): (
+        _columns("Name Status Age"),
+        lambda o, now: [o["metadata"]["name"], lookup(o, ("status", "phase")) or "", _created(o, now)],
+    ),
+    ("", "configmaps"): (
+        _columns("Name Data Age"),
+        lambda o, now: [o["metadata"]["name"], _data(o), _created(o, now)],
+    ),
+    ("", "secrets"): (
+        _columns("Name Type Data Age"),
+        lambda o, now: [o["metadata"]["name"], o.get("type", ""), _data(o), _created(o, now)],
+    ),
+    ("", "serviceaccounts"): (
+        _columns("Name Secrets Age"),
+        lambda o, now: [o["metadata"]["name"], len(o.get("secrets") or []), _created(o, now)],
+    ),
+    ("", "persistentvolumeclaims"): (
+        [
+            (n, "string", 0)
+            for n in ("Name", "Status", "Volume", "Capacity", "Access Modes", "StorageClass", "Age")
+        ],
+        _claim,
+    ),
+    ("discovery.k8s.io", "endpointslices"): (_columns("Name AddressType Ports Endpoints Age"), _slice),
+    ("coordination.k8s.io", "leases"): (
+        _columns("Name Holder Age"),
+        lambda o, now: [o["metadata"]["name"], lookup(o, ("spec", "holderIdentity")) or "", _created(o, now)],
+    ),
+    ("apps", "controllerrevisions"): (
+        _columns("Name Controller Revision Age"),
+        lambda o, now: [
+            o["metadata"]["name"],
+            next(
+                (
+                    f"{r['kind'].lower()}.{r['apiVersion'].partition('/')[0]}/{r['name']}"
+                    for r in o["metadata"].get("ownerReferences") or []
+                    if r.get("controller")
+                ),
+                "<none>",
+            ),
+            o.get("revision", 0),
+            _created(o, now),
+        ],
+    ),
+    ("apiextensions.k8s.io", "customresourcedefinitions"): (
+        [("Name", "string", 0), ("Created At", "date", 0)],
+        lambda o, _: [o["metadata"]["name"], o["metadata"].get("creationTimestamp")],
+    ),
+}
+
+
+def _plan(kind: ResourceKind) -> tuple[Columns, Cells]:
+    known = _BUILTIN.get(kind.ref)
+    if known is not None:
+        return known
+    columns: Columns = [("Name", "string", 0)]
+    declared = kind.printer_columns
+    if not declared:
+        return [*columns, ("Age", "date", 0)], lambda o, now: [o["metadata"]["name"], _created(o, now)]
+    columns += [(column.name, column.type, column.priority) for column in declared]
+
+    def cells(obj: Object, now: datetime) -> list[Any]:
+        row: list[Any] = [obj["metadata"]["name"]]
+        for column in declared:
+            value = json_path(obj, column.json_path)
+            if value is not None and column.type == "date":
+                value = age(value, now)
+            elif value is not None and column.type == "string" and not isinstance(value, str):
+                value = str(value).lower() if isinstance(value, bool) else str(value)
+            row.append(value)
+        return row
+
+    return columns, cells
+
+
+def partial(obj: Object) -> Object:
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
+
+
+def table(
+    kind: ResourceKind,
+    objects: Iterable[Object],
+    metadata: Object,
+    include: str,
+    now: datetime,
+    *,
+    headed: bool = True,
+) -> Object:
+    """A Table. `include`: what each row carries of its object: None, Metadata (default) or Object."""
+    columns, cells = _plan(kind)
+    shown: dict[str, Callable[[Object], Object | None]] = {"None": lambda _: None, "Object": lambda obj: obj}
+    carried = shown.get(include, partial)
+    definitions = [
+        {"name": name, "type": form, "format": "name" if name == "Name" else "", "description": "", "priority": level}
+        for name, form, level in columns
+    ]
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": metadata,
+        "columnDefinitions": definitions if headed else None,
+        "rows": [{"cells": cells(obj, now), "object": carried(obj)} for obj in objects],
+    }

@@ -1,0 +1,212 @@
+"""Puts the operator together and runs it: client, watches, controller, leadership, pollers, probes. Decides nothing.
+
+Watches run before leadership, so that a standby is warm; only writing waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from insource.api import meta
+from insource.domain.builtin import builtin_manifests
+from insource.domain.snapshot import Settings
+from insource.env import Env, system_env
+from insource.kube import resources
+from insource.kube.aiohttp_client import AiohttpClient
+from insource.kube.client import ApiError, connect
+from insource.kube.informer import Informer, InformerOptions
+from insource.kube.lease import LeaseElector
+from insource.kube.resources import Resource
+from insource.reconciler.catalogue import apply_catalogue
+from insource.reconciler.controller import Controller
+from insource.reconciler.gateway_tokens import GatewayTokens
+from insource.reconciler.handlers import watch_own_kinds
+from insource.reconciler.metrics import Metrics, application
+from insource.reconciler.polling import GatewayPoller, VendorPoller
+from insource.reconciler.settings import OperatorSettings
+
+_log = structlog.get_logger(__name__)
+LEASE_NAME = "insource-operator"
+OURS = f"{meta.LABEL_MANAGED_BY}={meta.MANAGED_BY}"
+BY_KOPF = (
+    resources.VENDORS,
+    resources.CATALOG_MODELS,
+    resources.INFERENCE_RUNTIMES,
+    resources.ACCELERATOR_CLASSES,
+)
+"""Few objects that change seldom. ModelDeployments have our own informer: see docs/decisions."""
+_STALE_S = 180.0
+"""A watch that has not moved for so long is stuck: bookmarks come each minute."""
+_MASTER_CHECK_S = 2.0
+
+
+class Operator:
+    """One operator process, until `stop` is set."""
+
+    def __init__(self, settings: OperatorSettings, client: AiohttpClient, env: Env) -> None:
+        self._settings = settings
+        self._client = client
+        self._env = env
+        self._tokens = GatewayTokens(settings.gateway_master_file)
+        self.controller = Controller(
+            client,
+            env,
+            Settings(
+                image=settings.image,
+                ledger_url=settings.ledger_url,
+                gateway_url=settings.public_url,
+                system_namespace=settings.lease_namespace,
+            ),
+            identity=settings.identity,
+            gateway_urls=settings.gateway_urls,
+            token_digests=self._tokens.digests,
+            may_write=self._may_write,
+            on_write=self._count_write,
+        )
+        queue = self.controller.queue
+        self._metrics = Metrics(
+            ready=lambda: len(queue), in_flight=lambda: queue.in_flight, leads=lambda: float(self._elector.leads())
+        )
+        self._elector = LeaseElector(
+            client,
+            env,
+            namespace=settings.lease_namespace,
+            name=LEASE_NAME,
+            identity=settings.identity,
+            on_lead=self.controller.resync,
+        )
+        self._informers = {
+            resource: Informer(client, resource, env, lambda obj: obj, self._options(resource), cache)
+            for resource, cache in self.controller.caches.by_resource().items()
+        }
+        self._catalogue_applied = not settings.catalogue
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set, then hand over: no more writes, the Lease released."""
+        async with AsyncExitStack() as stack:
+            runner = web.AppRunner(application(self._metrics, healthy=self._unhealthy, ready=self._unready))
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            host, _, port = self._settings.listen.rpartition(":")
+            await web.TCPSite(runner, host, int(port)).start()
+            session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+            await self._serve(session, stop)
+
+    async def _serve(self, session: aiohttp.ClientSession, stop: asyncio.Event) -> None:
+        by_kopf = {resource: self._informers[resource].cache for resource in BY_KOPF}
+        gateways = GatewayPoller(session, self.controller, self._env, self._settings.gateway_urls)
+        forever: list[Awaitable[None]] = [
+            *(informer.run() for kind, informer in self._informers.items() if kind not in BY_KOPF),
+            *(self._relist(self._informers[kind]) for kind in BY_KOPF),
+            watch_own_kinds(self._client, by_kopf),
+            gateways.run(),
+            VendorPoller(session, self.controller, self._env).run(),
+            self._follow_master(),
+            self._lead(),
+        ]
+        tasks = [asyncio.ensure_future(awaitable) for awaitable in forever]
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            done, _ = await asyncio.wait((*tasks, stopped), return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()
+                raise RuntimeError("a part of the operator ended by itself")
+        finally:
+            # The Lease goes last among those who write: it is part of `_lead`, which ends its workers first.
+            for task in (*tasks, stopped):
+                task.cancel()
+            await asyncio.gather(*tasks, stopped, return_exceptions=True)
+
+    async def _lead(self) -> None:
+        for informer in self._informers.values():
+            await informer.cache.synced.wait()
+        _log.info("caches_synced", deployments=len(self.controller.caches.deployments))
+        elector = asyncio.ensure_future(self._elector.run())
+        workers = asyncio.ensure_future(self.controller.run(self._settings.workers))
+        catalogue = asyncio.ensure_future(self._apply_catalogue())
+        try:
+            await asyncio.gather(elector, workers, catalogue)
+        finally:
+            for task in (workers, catalogue):
+                task.cancel()
+            await asyncio.gather(workers, catalogue, return_exceptions=True)
+            elector.cancel()
+            await asyncio.gather(elector, return_exceptions=True)
+
+    async def _apply_catalogue(self) -> None:
+        while not self._catalogue_applied:
+            if self._elector.leads():
+                try:
+                    applied = await apply_catalogue(self._client, builtin_manifests())
+                    self._catalogue_applied = True
+                    _log.info("catalogue_applied", entries=applied)
+                except ApiError as error:
+                    _log.warning("catalogue_not_applied", error=str(error))
+            await self._env.clock.sleep(1.0 if self._elector.leads() else 0.1)
+
+    async def _relist(self, informer: Informer[object]) -> None:
+        """A whole list now and then of what kopf watches: kopf loses deletions across a gap."""
+        while True:
+            try:
+                await informer.relist()
+            except ApiError as error:
+                _log.warning("relist_failed", resource=informer.resource.plural, error=str(error))
+                await self._env.clock.sleep(1.0)
+            else:
+                await self._env.clock.sleep(self._settings.relist_s * self._env.rng.uniform(0.8, 1.2))
+
+    async def _follow_master(self) -> None:
+        while True:
+            await self._env.clock.sleep(_MASTER_CHECK_S)
+            if self._tokens.reload():
+                self.controller.resync_namespaces()
+
+    def _options(self, resource: Resource) -> InformerOptions:
+        labels = ""
+        if resource in self.controller.caches.children or resource is resources.PODS:
+            labels = OURS
+        return InformerOptions(labels=labels, relist_s=self._settings.relist_s)
+
+    def _may_write(self) -> bool:
+        return self._elector.leads()
+
+    def _count_write(self, kind: str) -> None:
+        self._metrics.count_write(kind)
+
+    def _unhealthy(self) -> str:
+        stuck = [
+            kind.plural
+            for kind, informer in self._informers.items()
+            if kind not in BY_KOPF and informer.progress_age() > _STALE_S
+        ]
+        return f"no news for {_STALE_S:.0f} s of: {', '.join(stuck)}" if stuck else ""
+
+    def _unready(self) -> str:
+        waiting = [kind.plural for kind, informer in self._informers.items() if not informer.cache.synced.is_set()]
+        if waiting:
+            return f"not yet listed: {', '.join(waiting)}"
+        if self._elector.leads() and not self._catalogue_applied:
+            return "the built-in catalogue is not yet applied"
+        return ""
+
+
+async def run_operator(settings: OperatorSettings) -> None:
+    """The operator, until SIGTERM or SIGINT. `ApiError` if there is no usable kubeconfig."""
+    env = system_env()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with await connect(settings.kubeconfig, env) as client:
+            await Operator(settings, client, env).run(stop)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

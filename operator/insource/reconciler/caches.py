@@ -1,0 +1,184 @@
+"""What the operator knows of the cluster, and snapshots of it for the planner. Decides nothing.
+
+Children are kept packed; those that were looked at lately are kept as the planner's `Child` too. An object whose spec
+does not parse (somebody wrote past the CRD) is as if it were absent: what serves already stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+
+from insource.api import meta
+from insource.api.accelerator_class import AcceleratorClassSpec
+from insource.api.catalog_model import CatalogModelSpec
+from insource.api.fields import Spec
+from insource.api.inference_runtime import InferenceRuntimeSpec
+from insource.api.kinds import InvalidObjectError, parse
+from insource.api.kinds import Resource as Parsed
+from insource.api.model_deployment import SERVING_CLASS_DEFAULT, ModelDeploymentSpec
+from insource.api.vendor import VendorSpec
+from insource.domain.snapshot import Catalogue, Child, Pod, child_of, pod_of
+from insource.kube import resources
+from insource.kube.cache import Cache
+from insource.kube.packed import Packed
+from insource.kube.resources import Key, Object, Resource
+
+SpecT = TypeVar("SpecT", bound=Spec)
+_log = structlog.get_logger(__name__)
+_HOT = 4096
+
+WORKLOADS = (resources.DEPLOYMENTS, resources.SERVICES, resources.CONTROLLER_REVISIONS)
+"""Children of a ModelDeployment, found by `LABEL_DEPLOYMENT`."""
+VENDOR_CHILDREN = (resources.DEPLOYMENTS, resources.SERVICES, resources.CONFIG_MAPS)
+"""Children of a Vendor, found by `LABEL_VENDOR`."""
+CHILDREN = (*WORKLOADS, resources.CONFIG_MAPS, resources.SERVICE_ACCOUNTS)
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """A pod, as much as anybody here looks at."""
+
+    pod: Pod
+    namespace: str
+    deployment: str
+    """Name of its ModelDeployment, or empty."""
+    address: str
+    running: bool
+
+
+def _view(obj: Object) -> PodView:
+    metadata = obj["metadata"]
+    labels = metadata.get("labels") or {}
+    status = obj.get("status") or {}
+    return PodView(
+        pod=pod_of(obj),
+        namespace=metadata.get("namespace") or "",
+        deployment=labels.get(meta.LABEL_DEPLOYMENT, ""),
+        address=status.get("podIP") or "",
+        running=status.get("phase") == "Running" and "deletionTimestamp" not in metadata,
+    )
+
+
+def _groups_of_pod(view: PodView) -> Iterable[Hashable]:
+    if view.deployment:
+        yield ("deployment", view.namespace, view.deployment)
+    if view.pod.vendor:
+        yield ("vendor", view.namespace, view.pod.vendor)
+
+
+def _groups_of_child(child: Packed) -> Iterable[Hashable]:
+    name = child.labels.get(meta.LABEL_DEPLOYMENT)
+    if name:
+        yield ("deployment", child.namespace, name)
+    name = child.labels.get(meta.LABEL_VENDOR)
+    if name:
+        yield ("vendor", child.namespace, name)
+
+
+def references_of(deployment: Parsed[ModelDeploymentSpec] | None) -> Iterable[Hashable]:
+    """`(kind, name)` of everything a ModelDeployment refers to, and `("namespace", its own)`."""
+    if deployment is None:
+        return
+    yield ("namespace", deployment.namespace)
+    for backend in deployment.spec.backends:
+        if backend.vendor is not None:
+            yield ("Vendor", deployment.namespace, backend.vendor.name)
+        if backend.in_house is not None:
+            yield ("CatalogModel", backend.in_house.model)
+            if backend.in_house.runtime:
+                yield ("InferenceRuntime", backend.in_house.runtime)
+            accelerator = backend.in_house.accelerator
+            yield ("AcceleratorClass", accelerator.class_ if accelerator else SERVING_CLASS_DEFAULT)
+
+
+def _groups_of_vendor(vendor: Parsed[VendorSpec] | None) -> Iterable[Hashable]:
+    return () if vendor is None else (("namespace", vendor.namespace),)
+
+
+def parser_of(kind: Resource, spec: type[SpecT]) -> Callable[[Object], Parsed[SpecT] | None]:
+    """A projection that parses, or tells the log and gives None."""
+
+    def project(obj: Object) -> Parsed[SpecT] | None:
+        try:
+            return parse({"kind": kind.kind, **obj}, spec)
+        except InvalidObjectError as error:
+            _log.warning("object_does_not_fit_its_kind", error=str(error))
+            return None
+
+    return project
+
+
+class Caches:
+    """One cache per kind. Fed by informers, by kopf, or by a simulation."""
+
+    def __init__(self) -> None:
+        self.deployments = Cache(parser_of(resources.MODEL_DEPLOYMENTS, ModelDeploymentSpec), references_of)
+        self.vendors = Cache(parser_of(resources.VENDORS, VendorSpec), _groups_of_vendor)
+        self.models = Cache(parser_of(resources.CATALOG_MODELS, CatalogModelSpec))
+        self.runtimes = Cache(parser_of(resources.INFERENCE_RUNTIMES, InferenceRuntimeSpec))
+        self.classes = Cache(parser_of(resources.ACCELERATOR_CLASSES, AcceleratorClassSpec))
+        self.pods = Cache(_view, _groups_of_pod)
+        self.children: dict[Resource, Cache[Packed]] = {kind: Cache(Packed, _groups_of_child) for kind in CHILDREN}
+        self._hot: OrderedDict[tuple[str, Key], tuple[str, Child]] = OrderedDict()
+        self._catalogue: Catalogue | None = None
+        for cache in (self.models, self.runtimes, self.classes):
+            cache.subscribe(self._forget_catalogue)
+
+    def by_resource(self) -> Mapping[Resource, Cache[Any]]:
+        """Every cache, by what is to be listed and watched for it."""
+        return {
+            resources.MODEL_DEPLOYMENTS: self.deployments,
+            resources.VENDORS: self.vendors,
+            resources.CATALOG_MODELS: self.models,
+            resources.INFERENCE_RUNTIMES: self.runtimes,
+            resources.ACCELERATOR_CLASSES: self.classes,
+            resources.PODS: self.pods,
+            **self.children,
+        }
+
+    def catalogue(self) -> Catalogue:
+        """All cluster-scoped references; the same instance until one of them changes."""
+        if self._catalogue is None:
+            self._catalogue = Catalogue(
+                models={value.name: value for value in self.models.values() if value is not None},
+                runtimes={value.name: value for value in self.runtimes.values() if value is not None},
+                classes={value.name: value for value in self.classes.values() if value is not None},
+            )
+        return self._catalogue
+
+    def children_of(
+        self, kinds: Iterable[Resource], group: Hashable, settled: Callable[[Resource, Key, Packed], bool]
+    ) -> tuple[list[tuple[Resource, Key, Packed]], tuple[Child, ...]]:
+        """The children in a group: packed, and as the planner wants them (whole where not `settled`)."""
+        packed, children = [], []
+        for kind in kinds:
+            cache = self.children[kind]
+            for key in sorted(cache.members(group)):
+                live = cache.get(key)
+                if live is None or live.deleting:
+                    continue
+                packed.append((kind, key, live))
+                children.append(self.child(kind, key, live, settled))
+        return packed, tuple(children)
+
+    def child(self, kind: Resource, key: Key, live: Packed, settled: Callable[[Resource, Key, Packed], bool]) -> Child:
+        """One child as the planner wants it."""
+        if not settled(kind, key, live):
+            return child_of(live.unpack() | {"kind": kind.kind}, keep_live=True)
+        version = self.children[kind].resource_version(key)
+        hot = self._hot.get((kind.kind, key))
+        if hot is not None and hot[0] == version:
+            return hot[1]
+        child = child_of(live.unpack() | {"kind": kind.kind})
+        self._hot[kind.kind, key] = (version, child)
+        if len(self._hot) > _HOT:
+            self._hot.popitem(last=False)
+        return child
+
+    def _forget_catalogue(self, *_: object) -> None:
+        self._catalogue = None

@@ -1,0 +1,201 @@
+"""Turns changes in the caches into work, and does it. Knows no transport: a simulation runs it as it is.
+
+Who is affected by a change: the owner of a child or pod; every user of a reference; a namespace with its first object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from insource.api import meta
+from insource.domain.snapshot import Settings
+from insource.env import Env
+from insource.kube import resources
+from insource.kube.applier import Applier, NotLeadingError
+from insource.kube.cache import Cache, ChangeType
+from insource.kube.client import ApiError, Client
+from insource.kube.events import EventRecorder
+from insource.kube.packed import Packed
+from insource.kube.resources import Key, Resource
+from insource.kube.workqueue import Priority, WorkQueue
+from insource.reconciler.caches import CHILDREN, Caches, PodView
+from insource.reconciler.observations import Observations
+from insource.reconciler.reconcile import Reconciler, Work
+
+_log = structlog.get_logger(__name__)
+
+
+class Controller:
+    """Caches, queue and reconciler, wired. `may_write` is asked before every write."""
+
+    def __init__(
+        self,
+        client: Client,
+        env: Env,
+        settings: Settings,
+        *,
+        identity: str,
+        gateway_urls: tuple[str, ...],
+        token_digests: Callable[[str], tuple[str, ...]],
+        may_write: Callable[[], bool],
+        on_write: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.caches = Caches()
+        self.observations = Observations(gateway_urls)
+        self.queue: WorkQueue[Work] = WorkQueue(env)
+        self.applier = Applier(
+            client, self.caches.children, field_manager=meta.FIELD_MANAGER, may_write=may_write, on_write=on_write
+        )
+        recorder = EventRecorder(
+            client,
+            env,
+            controller=f"{meta.GROUP}/operator",
+            instance=identity,
+            default_namespace=settings.system_namespace,
+        )
+        self.reconciler = Reconciler(
+            self.caches, self.observations, self.applier, recorder, env, settings, token_digests
+        )
+        self._may_write = may_write
+        self._listeners: list[Callable[[Work], None]] = []
+        self._subscribe()
+
+    def subscribe(self, listener: Callable[[Work], None]) -> None:
+        """Call `listener` after every pass that went well: our own writes make no change in the caches' eyes."""
+        self._listeners.append(listener)
+
+    def resync(self) -> None:
+        """Look at everything again, after whatever a person is waiting for."""
+        for cache, kind in ((self.caches.deployments, "deployment"), (self.caches.vendors, "vendor")):
+            for key in list(cache.keys()):
+                self._add(kind, key, Priority.RESYNC)
+        self.resync_namespaces()
+
+    def resync_namespaces(self) -> None:
+        """Look at every namespace again: the gateway's master has changed, say."""
+        for namespace in {key.namespace for key in (*self.caches.deployments.keys(), *self.caches.vendors.keys())}:
+            self.queue.add(Work("namespace", namespace), Priority.RESYNC)
+
+    async def run(self, workers: int) -> None:
+        """Work until cancelled, on at most `workers` objects at once."""
+        free = asyncio.Semaphore(workers)
+
+        async def work_on(work: Work) -> None:
+            try:
+                await self.work_on(work)
+            finally:
+                free.release()
+
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await free.acquire()
+                tasks.create_task(work_on(await self.queue.get()))
+
+    async def work_on(self, work: Work) -> None:
+        """One pass over one object that was taken from the queue; never raises for what the API does."""
+        try:
+            if not self._may_write():
+                return  # the one who leads does it; all is looked at again when we begin to lead
+            again = await self.reconciler.reconcile(work)
+            self.queue.forget(work)
+            for listener in self._listeners:
+                listener(work)
+            if again is not None:
+                self.queue.add_after(work, again)
+        except NotLeadingError:
+            return
+        except ApiError as error:
+            delay = self.queue.retry(work, at_least_s=error.retry_after or 0.0)
+            _log.warning("reconcile_failed", work=str(work), error=str(error), retry_in_s=round(delay, 2))
+        except Exception:
+            # Note: a defect met by one object must not stop the others; it is logged whole, and tried again.
+            delay = self.queue.retry(work)
+            _log.exception("reconcile_broke", work=str(work), retry_in_s=round(delay, 2))
+        finally:
+            self.queue.done(work)
+
+    def _subscribe(self) -> None:
+        caches = self.caches
+        caches.deployments.subscribe(self._deployment_changed)
+        caches.vendors.subscribe(self._vendor_changed)
+        caches.pods.subscribe(self._pod_changed)
+        caches.models.subscribe(self._reference_changed("CatalogModel"))
+        caches.classes.subscribe(self._reference_changed("AcceleratorClass"))
+        caches.runtimes.subscribe(self._runtime_changed)
+        for kind in CHILDREN:
+            caches.children[kind].subscribe(self._child_changed(kind))
+
+    def _deployment_changed(self, change: ChangeType, key: Key, old: Any, new: Any) -> None:
+        edited = new is not None and (old is None or old.generation != new.generation)
+        self._add("deployment", key, Priority.EDIT if edited and _synced(self.caches.deployments) else Priority.RESYNC)
+        if change != "MODIFIED" or edited:
+            self.queue.add(Work("namespace", key.namespace), Priority.EDIT)
+            for parsed in (old, new):
+                for backend in parsed.spec.backends if parsed is not None else ():
+                    if backend.vendor is not None:
+                        self._add("vendor", Key(key.namespace, backend.vendor.name), Priority.CHANGE)
+
+    def _vendor_changed(self, change: ChangeType, key: Key, _old: Any, _new: Any) -> None:
+        self._add("vendor", key, Priority.EDIT if _synced(self.caches.vendors) else Priority.RESYNC)
+        if change != "MODIFIED":
+            self.queue.add(Work("namespace", key.namespace), Priority.EDIT)
+        self.vendor_users(key)
+
+    def vendor_users(self, vendor: Key) -> None:
+        """Look again at every ModelDeployment that uses a Vendor."""
+        self._users("Vendor", vendor.namespace, vendor.name)
+
+    def _reference_changed(self, kind: str) -> Callable[..., None]:
+        return lambda _change, key, _old, _new: self._users(kind, key.name)
+
+    def _runtime_changed(self, _change: ChangeType, key: Key, _old: Any, _new: Any) -> None:
+        self._users("InferenceRuntime", key.name)
+        for model in self.caches.models.values():
+            if model is not None and any(source.runtime == key.name for source in model.spec.sources):
+                self._users("CatalogModel", model.name)
+
+    def _users(self, *group: str) -> None:
+        for user in self.caches.deployments.members(group):
+            self._add("deployment", user, Priority.CHANGE)
+
+    def _pod_changed(self, _change: ChangeType, key: Key, old: PodView | None, new: PodView | None) -> None:
+        before, after = _troubles(old), _troubles(new)
+        view = new or old
+        if view is None or before == after:
+            return
+        if view.deployment:
+            self._add("deployment", Key(key.namespace, view.deployment), Priority.CHANGE)
+        if view.pod.vendor:
+            self._add("vendor", Key(key.namespace, view.pod.vendor), Priority.CHANGE)
+
+    def _child_changed(self, kind: Resource) -> Callable[[ChangeType, Key, Packed | None, Packed | None], None]:
+        def changed(_change: ChangeType, key: Key, old: Packed | None, new: Packed | None) -> None:
+            child = new or old
+            if child is None or (old is not None and new is not None and old.same(new)):
+                return
+            deployment, vendor = child.labels.get(meta.LABEL_DEPLOYMENT), child.labels.get(meta.LABEL_VENDOR)
+            if deployment:
+                self._add("deployment", Key(key.namespace, deployment), Priority.CHANGE)
+            if vendor:
+                self._add("vendor", Key(key.namespace, vendor), Priority.CHANGE)
+                if kind is resources.DEPLOYMENTS:
+                    self.vendor_users(Key(key.namespace, vendor))
+            if key.name in (meta.ADAPTER_SERVICE_ACCOUNT, meta.GATEWAY_TOKENS_CONFIG_MAP):
+                self.queue.add(Work("namespace", key.namespace), Priority.CHANGE)
+
+        return changed
+
+    def _add(self, kind: Any, key: Key, priority: Priority) -> None:
+        self.queue.add(Work(kind, key.namespace, key.name), priority)
+
+
+def _troubles(view: PodView | None) -> tuple[str, str]:
+    return ("", "") if view is None else (view.pod.unschedulable, view.pod.trouble)
+
+
+def _synced(cache: Cache[Any]) -> bool:
+    return cache.synced.is_set()

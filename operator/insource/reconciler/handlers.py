@@ -1,0 +1,98 @@
+"""The watch of our own kinds, by kopf: the only module that imports it. Feeds caches; decides and writes nothing.
+
+Only `on.event`, which keeps no state; null storages, no finalizer, no annotation, no peering, no scanning. kopf loses
+deletions across a 410, so `app` lists these kinds from time to time and the caches close the gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import kopf
+
+from insource.kube.aiohttp_client import AiohttpClient
+from insource.kube.cache import Cache
+from insource.kube.resources import Resource
+
+
+class _NoDiff(kopf.DiffBaseStorage):
+    """Remembers nothing: we compare with the live state, not with what we saw last."""
+
+    def fetch(self, *, body: Any) -> None:  # noqa: ARG002
+        return None
+
+    def store(self, *, body: Any, patch: Any, essence: Any) -> None:
+        pass
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Remembers nothing: our handlers have no progress."""
+
+    def fetch(self, *, key: Any, body: Any) -> None:  # noqa: ARG002
+        return None
+
+    def store(self, *, key: Any, record: Any, body: Any, patch: Any) -> None:
+        pass
+
+    def purge(self, *, key: Any, body: Any, patch: Any) -> None:
+        pass
+
+    def touch(self, *, body: Any, patch: Any, value: Any) -> None:
+        pass
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
+
+    def flush(self) -> None:
+        pass
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.persistence.finalizer = "insource.dev/finalizer"
+    settings.persistence.diffbase_storage = _NoDiff()
+    settings.persistence.progress_storage = _NoProgress()
+    settings.peering.standalone = True
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.queueing.idle_timeout = 0.05
+    settings.execution.max_workers = 1
+    settings.networking.request_timeout = 30
+    return settings
+
+
+def _registry(client: AiohttpClient, caches: Mapping[Resource, Cache[Any]]) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+
+    def login(**_: Any) -> kopf.AiohttpSession:
+        return kopf.AiohttpSession(server=client.base_url, aiohttp_session=client.open_session())
+
+    kopf.on.login(registry=registry)(login)
+    for resource, cache in caches.items():
+
+        async def observe(*, type: str | None, body: Any, cache: Cache[Any] = cache, **_: Any) -> None:
+            obj = dict(body)
+            if type == "DELETED":
+                cache.observe_deleted(obj)
+            else:
+                cache.observe(obj)
+
+        kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)(observe)
+    return registry
+
+
+async def watch_own_kinds(
+    client: AiohttpClient, caches: Mapping[Resource, Cache[Any]], ready: asyncio.Event | None = None
+) -> None:
+    """Feed each cache from kopf's watch of its kind until cancelled. Ends with an error if kopf does."""
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    await kopf.operator(
+        registry=_registry(client, caches),
+        settings=_settings(),
+        clusterwide=True,
+        standalone=True,
+        ready_flag=ready,
+    )

@@ -1,0 +1,51 @@
+"""The operator's Prometheus metrics, and its small HTTP server for them and for probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+
+class Metrics:
+    """Counters and gauges of one operator process, in a registry of their own."""
+
+    def __init__(
+        self, *, ready: Callable[[], float], in_flight: Callable[[], float], leads: Callable[[], float]
+    ) -> None:
+        self.registry = CollectorRegistry()
+        self.writes = Counter(
+            "insource_operator_writes", "Writes to the Kubernetes API.", ["kind"], registry=self.registry
+        )
+        for name, text, read in (
+            ("insource_operator_queue_ready", "Objects that wait to be looked at.", ready),
+            ("insource_operator_queue_in_flight", "Objects that are being looked at.", in_flight),
+            ("insource_operator_leads", "1 while this process may write.", leads),
+        ):
+            Gauge(name, text, registry=self.registry).set_function(read)
+
+    def count_write(self, kind: str) -> None:
+        """One write happened."""
+        self.writes.labels(kind).inc()
+
+
+def application(metrics: Metrics, *, healthy: Callable[[], str], ready: Callable[[], str]) -> web.Application:
+    """`/healthz`, `/readyz` (200, or 503 with what `healthy` and `ready` say is wrong) and `/metrics`."""
+
+    def answer(trouble: str) -> web.Response:
+        return web.Response(text=trouble or "ok", status=503 if trouble else 200)
+
+    async def healthz(_: web.Request) -> web.Response:
+        return answer(healthy())
+
+    async def readyz(_: web.Request) -> web.Response:
+        return answer(ready())
+
+    async def read_metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", read_metrics)])
+    return app

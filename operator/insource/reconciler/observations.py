@@ -1,0 +1,49 @@
+"""What gateways and vendor adapters said last when they were asked. Filled by `polling`, read by snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from insource.kube.resources import Key
+from insource.wire.gateway import Applied, AppliedDeployment
+
+
+class Observations:
+    """Applied versions per gateway, and credentials per Vendor. Empty answers mean: we do not know."""
+
+    def __init__(self, gateway_urls: tuple[str, ...]) -> None:
+        self._applied: dict[str, Mapping[str, AppliedDeployment]] = {url: {} for url in gateway_urls}
+        self._credentials: dict[Key, tuple[bool | None, str]] = {}
+
+    def gateway_versions(self, deployment: Key) -> tuple[int, ...]:
+        """For each gateway the traffic version of this deployment that it has applied, -1 if it does not say."""
+        name = str(deployment)
+        return tuple(answer[name].version if name in answer else -1 for answer in self._applied.values())
+
+    def note_applied(self, gateway_url: str, answer: Applied) -> set[str]:
+        """A gateway answered: the names of the deployments for which that is news."""
+        before = self._applied[gateway_url]
+        self._applied[gateway_url] = answer.deployments
+        names = before.keys() | answer.deployments.keys()
+        return {name for name in names if before.get(name) != answer.deployments.get(name)}
+
+    def credentials(self, vendor: Key) -> tuple[bool | None, str]:
+        """Whether the Vendor's adapters have its key (None: nobody could be asked), and what is wrong."""
+        return self._credentials.get(vendor, (None, ""))
+
+    def note_credentials(self, vendor: Key, resolved: bool | None, message: str) -> bool:
+        """An adapter answered: True if that is news."""
+        news = self.credentials(vendor) != (resolved, message)
+        self._credentials[vendor] = (resolved, message)
+        return news
+
+    def forget_vendor(self, vendor: Key) -> None:
+        """The Vendor is gone."""
+        self._credentials.pop(vendor, None)
+
+
+def unconfirmed(status: Mapping[str, Any], versions: tuple[int, ...]) -> bool:
+    """True while a gateway has not applied the traffic that a ModelDeployment's status asks for."""
+    traffic = status.get("traffic")
+    return traffic is not None and any(version < traffic["version"] for version in versions)

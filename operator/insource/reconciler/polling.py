@@ -1,0 +1,128 @@
+"""Asks gateways what they have applied, and vendor adapters about their credentials; only while it matters.
+
+News makes the affected objects work again. One who does not answer is not news: what was known stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+import aiohttp
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from insource.env import Env
+from insource.kube.resources import Key
+from insource.kube.workqueue import Priority
+from insource.reconciler.controller import Controller
+from insource.reconciler.observations import unconfirmed
+from insource.reconciler.reconcile import Work
+from insource.wire.gateway import AdapterState, Applied
+from insource.wire.headers import ADMIN_PORT
+
+_Message = TypeVar("_Message", bound=BaseModel)
+_log = structlog.get_logger(__name__)
+_TIMEOUT = aiohttp.ClientTimeout(total=3)
+_SOON_S, _LATER_S = 0.2, 1.0
+"""Between two questions to a gateway: at first, and when it takes its time."""
+_PATIENCE = 10
+_VENDOR_UNRESOLVED_S, _VENDOR_RESOLVED_S = 1.0, 10.0
+
+
+class GatewayPoller:
+    """Follows `/applied` of every gateway while a ModelDeployment's traffic is unconfirmed."""
+
+    def __init__(self, session: aiohttp.ClientSession, controller: Controller, env: Env, urls: tuple[str, ...]) -> None:
+        self._session = session
+        self._controller = controller
+        self._clock = env.clock
+        self._urls = urls
+        self._waiting: set[Key] = set()
+        controller.subscribe(self._reconciled)
+
+    def _reconciled(self, work: Work) -> None:
+        if work.kind == "deployment":
+            self.look_at(work.key)
+
+    def look_at(self, key: Key) -> None:
+        """A deployment may have changed: is it waiting for a gateway?"""
+        deployment = self._controller.caches.deployments.get(key)
+        versions = self._controller.observations.gateway_versions(key)
+        if deployment is not None and unconfirmed(deployment.status, versions):
+            self._waiting.add(key)
+        else:
+            self._waiting.discard(key)
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        rounds = 0
+        while True:
+            rounds = rounds + 1 if self._waiting else 0
+            if self._waiting:
+                await asyncio.gather(*(self._ask(url) for url in self._urls))
+                for key in list(self._waiting):
+                    self.look_at(key)
+            await self._clock.sleep(_SOON_S if rounds < _PATIENCE else _LATER_S)
+
+    async def _ask(self, url: str) -> None:
+        answer = await _fetch(self._session, f"{url}/applied", Applied)
+        if answer is None:
+            return
+        for name in self._controller.observations.note_applied(url, answer):
+            namespace, _, deployment = name.partition("/")
+            if self._controller.caches.deployments.get(Key(namespace, deployment)) is not None:
+                self._controller.queue.add(Work("deployment", namespace, deployment), Priority.EDIT)
+
+
+class VendorPoller:
+    """Follows `/state` of every Vendor's adapters: each second while its credentials are not resolved."""
+
+    def __init__(self, session: aiohttp.ClientSession, controller: Controller, env: Env) -> None:
+        self._session = session
+        self._controller = controller
+        self._clock = env.clock
+        self._due: dict[Key, float] = {}
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            vendors = set(self._controller.caches.vendors.keys())
+            self._due = {key: due for key, due in self._due.items() if key in vendors}
+            now = self._clock.monotonic()
+            await asyncio.gather(*(self._ask(key) for key in sorted(vendors) if self._due.get(key, now) <= now))
+            await self._clock.sleep(_VENDOR_UNRESOLVED_S)
+
+    async def _ask(self, vendor: Key) -> None:
+        controller = self._controller
+        pods = controller.caches.pods
+        addresses = [
+            view.address
+            for key in sorted(pods.members(("vendor", vendor.namespace, vendor.name)))
+            if (view := pods.get(key)) is not None and view.running and view.address
+        ]
+        answers = [
+            await _fetch(self._session, f"http://{address}:{ADMIN_PORT}/state", AdapterState) for address in addresses
+        ]
+        told = [answer for answer in answers if answer is not None and answer.credentials_resolved is not None]
+        # All adapters mount the same Secret: one that lacks the key is the one that a person must hear of.
+        worst = next((answer for answer in told if not answer.credentials_resolved), told[0] if told else None)
+        if worst is not None and controller.observations.note_credentials(
+            vendor, worst.credentials_resolved, worst.credentials_message
+        ):
+            controller.queue.add(Work("vendor", vendor.namespace, vendor.name), Priority.EDIT)
+            controller.vendor_users(vendor)
+        resolved = worst is not None and bool(worst.credentials_resolved)
+        self._due[vendor] = self._clock.monotonic() + (_VENDOR_RESOLVED_S if resolved else _VENDOR_UNRESOLVED_S)
+
+
+async def _fetch(session: aiohttp.ClientSession, url: str, message: type[_Message]) -> _Message | None:
+    try:
+        async with session.get(url, timeout=_TIMEOUT) as response:
+            if response.status != 200:
+                _log.debug("poll_refused", url=url, status=response.status)
+                return None
+            return message.model_validate_json(await response.read())
+    except (aiohttp.ClientError, TimeoutError, OSError, ValidationError) as error:
+        _log.debug("poll_failed", url=url, error=type(error).__name__)
+        return None

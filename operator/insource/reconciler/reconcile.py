@@ -1,0 +1,206 @@
+"""Brings one ModelDeployment, Vendor or namespace to its desired state: snapshot, plan, writes. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
+
+from insource.api import meta
+from insource.api.fields import Spec
+from insource.api.kinds import Resource as Parsed
+from insource.domain.plan import plan_deployment, plan_namespace, plan_vendor
+from insource.domain.snapshot import (
+    DeploymentSnapshot,
+    NamespaceSnapshot,
+    Plan,
+    Settings,
+    VendorAdapter,
+    VendorSnapshot,
+)
+from insource.env import Env
+from insource.kube import resources
+from insource.kube.applier import Applier
+from insource.kube.cache import Cache
+from insource.kube.events import EventRecorder, Note
+from insource.kube.packed import Packed
+from insource.kube.resources import Key, Resource, resource_of
+from insource.reconciler.caches import VENDOR_CHILDREN, WORKLOADS, Caches
+from insource.reconciler.observations import Observations
+from insource.reconciler.status_patch import status_patch
+
+_NAMESPACE_OBJECTS = (
+    (resources.SERVICE_ACCOUNTS, meta.ADAPTER_SERVICE_ACCOUNT),
+    (resources.CONFIG_MAPS, meta.GATEWAY_TOKENS_CONFIG_MAP),
+)
+Compared = list[tuple[Resource, Key, Packed]]
+
+
+class Work(NamedTuple):
+    """What a work queue holds: one object to look at. For a namespace, `name` is empty."""
+
+    kind: Literal["deployment", "vendor", "namespace"]
+    namespace: str
+    name: str = ""
+
+    @property
+    def key(self) -> Key:
+        """The key of the object."""
+        return Key(self.namespace, self.name)
+
+
+class Reconciler:
+    """One linear pass per object; safe to run at any time, any number of times."""
+
+    def __init__(
+        self,
+        caches: Caches,
+        observations: Observations,
+        applier: Applier,
+        recorder: EventRecorder,
+        env: Env,
+        settings: Settings,
+        token_digests: Callable[[str], tuple[str, ...]],
+    ) -> None:
+        self._caches = caches
+        self._observations = observations
+        self._applier = applier
+        self._recorder = recorder
+        self._clock = env.clock
+        self._settings = settings
+        self._token_digests = token_digests
+
+    async def reconcile(self, work: Work) -> float | None:
+        """Bring one object to its desired state. Seconds until it wants another look by itself, or None.
+
+        `ApiError` and `NotLeadingError` come through: what was done stands, the next pass goes on from there.
+        """
+        match work.kind:
+            case "deployment":
+                return await self._deployment(work.key)
+            case "vendor":
+                return await self._vendor(work.key)
+            case "namespace":
+                return await self._namespace(work.namespace)
+
+    async def _deployment(self, key: Key) -> float | None:
+        deployment = self._caches.deployments.get(key)
+        if deployment is None or deployment.deleting:  # garbage collection removes the children
+            return None
+        compared, children = self._caches.children_of(
+            WORKLOADS, ("deployment", key.namespace, key.name), self._applier.is_settled
+        )
+        backends = deployment.spec.backends
+        vendors = {backend.vendor.name for backend in backends if backend.vendor is not None}
+        found = {name: self._caches.vendors.get(Key(key.namespace, name)) for name in vendors}
+        plan = plan_deployment(
+            DeploymentSnapshot(
+                deployment=deployment,
+                catalogue=self._caches.catalogue(),
+                vendors={name: vendor for name, vendor in found.items() if vendor is not None},
+                settings=self._settings,
+                now=self._now(),
+                children=children,
+                pods=self._pods("deployment", key),
+                vendor_adapters={name: self.adapter(Key(key.namespace, name)) for name in vendors},
+                gateway_versions=self._observations.gateway_versions(key),
+            )
+        )
+        await self._carry_out(plan, compared, resources.MODEL_DEPLOYMENTS, deployment, self._caches.deployments)
+        return plan.requeue_after_s
+
+    async def _vendor(self, key: Key) -> float | None:
+        vendor = self._caches.vendors.get(key)
+        if vendor is None or vendor.deleting:
+            self._observations.forget_vendor(key)
+            return None
+        compared, children = self._caches.children_of(
+            VENDOR_CHILDREN, ("vendor", key.namespace, key.name), self._applier.is_settled
+        )
+        users = sorted(self._caches.deployments.members(("Vendor", key.namespace, key.name)))
+        deployments = (self._caches.deployments.get(user) for user in users)
+        plan = plan_vendor(
+            VendorSnapshot(
+                vendor=vendor,
+                deployments=tuple(user for user in deployments if user is not None and not user.deleting),
+                settings=self._settings,
+                now=self._now(),
+                children=children,
+                pods=self._pods("vendor", key),
+                adapter=self.adapter(key),
+            )
+        )
+        await self._carry_out(plan, compared, resources.VENDORS, vendor, self._caches.vendors)
+        return plan.requeue_after_s
+
+    async def _namespace(self, namespace: str) -> float | None:
+        group = ("namespace", namespace)
+        if not (self._caches.deployments.members(group) or self._caches.vendors.members(group)):
+            return None  # what is there stays: adapters may be draining, and it costs nothing
+        compared = [
+            (kind, Key(namespace, name), live)
+            for kind, name in _NAMESPACE_OBJECTS
+            if (live := self._caches.children[kind].get(Key(namespace, name))) is not None and not live.deleting
+        ]
+        plan = plan_namespace(
+            NamespaceSnapshot(
+                namespace=namespace,
+                token_digests=self._token_digests(namespace),
+                children=tuple(
+                    self._caches.child(kind, key, live, self._applier.is_settled) for kind, key, live in compared
+                ),
+            )
+        )
+        await self._write_children(plan, compared)
+        return plan.requeue_after_s
+
+    def adapter(self, vendor: Key) -> VendorAdapter:
+        """What is known of a Vendor's adapter."""
+        deployments = self._caches.children[resources.DEPLOYMENTS]
+        ready = 0
+        for key in deployments.members(("vendor", vendor.namespace, vendor.name)):
+            live = deployments.get(key)
+            if live is not None and not live.deleting:
+                ready += self._caches.child(resources.DEPLOYMENTS, key, live, self._applier.is_settled).ready
+        resolved, message = self._observations.credentials(vendor)
+        return VendorAdapter(ready=ready, credentials_resolved=resolved, credentials_message=message)
+
+    async def _carry_out(
+        self,
+        plan: Plan,
+        compared: Compared,
+        resource: Resource,
+        owner: Parsed[Any],
+        cache: Cache[Any],
+    ) -> None:
+        await self._write_children(plan, compared)
+        if plan.status is not None:
+            patch = status_patch(owner.status, plan.status)
+            if patch:
+                key = Key(owner.namespace, owner.name)
+                cache.adopt(await self._applier.write_status(resource, key, patch))
+        for event in plan.events:
+            await self._recorder.record(_regarding(resource, owner), Note(event.type, event.reason, event.note))
+        for deletion in plan.deletes:
+            kind = resource_of({"apiVersion": deletion.api_version, "kind": deletion.kind})
+            await self._applier.delete(kind, Key(deletion.namespace, deletion.name), deletion.uid)
+
+    async def _write_children(self, plan: Plan, compared: Compared) -> None:
+        wanting = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in plan.applies}
+        for kind, key, live in compared:
+            if (kind.kind, key.name) not in wanting:
+                self._applier.settle(kind, key, live)
+        for manifest in plan.applies:
+            await self._applier.apply(manifest)
+
+    def _pods(self, kind: str, key: Key) -> tuple[Any, ...]:
+        pods: Iterable[Key] = self._caches.pods.members((kind, key.namespace, key.name))
+        views = (self._caches.pods.get(pod) for pod in sorted(pods))
+        return tuple(view.pod for view in views if view is not None)
+
+    def _now(self) -> str:
+        return self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _regarding(resource: Resource, owner: Parsed[Spec]) -> dict[str, Any]:
+    metadata = {"name": owner.name, "namespace": owner.namespace, "uid": owner.uid}
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}

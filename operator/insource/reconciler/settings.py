@@ -1,0 +1,35 @@
+"""What the operator is told at its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from insource.api.meta import SYSTEM_NAMESPACE
+
+
+@dataclass(frozen=True)
+class OperatorSettings:
+    """Everything `run_operator` needs. Durations in seconds."""
+
+    kubeconfig: str | None
+    """None: the pod's own cluster, else the user's default file."""
+    gateway_master_file: Path | None
+    """The gateway's master; two lines (new, old) while it rotates. None: no token is accepted anywhere."""
+    gateway_urls: tuple[str, ...]
+    """Admin URL of each gateway's agent."""
+    ledger_url: str
+    image: str
+    """Our own image: what adapters run."""
+    identity: str
+    """Unique among replicas: the Lease's holder."""
+    lease_namespace: str = SYSTEM_NAMESPACE
+    listen: str = "127.0.0.1:0"
+    """`HOST:PORT` of /healthz, /readyz and /metrics."""
+    public_url: str = ""
+    """Base URL that clients of the gateway use; empty: unknown, so no endpoint is shown in a status."""
+    workers: int = 8
+    """ModelDeployments that are worked on at once."""
+    relist_s: float = 600.0
+    catalogue: bool = True
+    """Apply the built-in catalogue at the start."""

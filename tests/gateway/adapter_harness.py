@@ -1,0 +1,290 @@
+"""An adapter with a fake model server and a fake ledger around it, all on loopback with the kernel's ports."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+
+from insource.adapter.server import Adapter
+from insource.adapter.settings import InHouseSettings, Patience, Settings, VendorSettings
+from insource.adapter.warmup import tone_wav
+from insource.env import system_env
+from insource.wire.vocabulary import Modality
+
+TOKEN = "ab" * 32
+KEY = "sk-test-key-of-the-vendor"
+VERBOSE = {
+    "task": "transcribe",
+    "language": "english",
+    "duration": 1.0,
+    "text": "hello --> world",
+    "segments": [
+        {
+            "id": 0, "seek": 0, "start": 0.0, "end": 0.6, "text": " hello", "tokens": [1], "temperature": 0.0,
+            "avg_logprob": -0.1, "compression_ratio": 1.0, "no_speech_prob": 0.0,
+        },
+        {
+            "id": 1, "seek": 0, "start": 3661.5, "end": 3662.25, "text": " --> world", "tokens": [2], "temperature": 0.0,
+            "avg_logprob": -0.1, "compression_ratio": 1.0, "no_speech_prob": 0.0,
+        },
+    ],
+    "words": [{"word": "hello", "start": 0.0, "end": 0.6}, {"word": "world", "start": 0.6, "end": 1.0}],
+    "usage": {"type": "duration", "seconds": 9},
+}  # fmt: skip
+
+
+@dataclass
+class FakeServer:
+    """A backend in OpenAI's shape that answers as told and keeps what it was asked."""
+
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+    healthy: Callable[[], Awaitable[bool]] | None = None
+    port: int = 0
+
+    async def transcribe(self, request: web.Request) -> web.StreamResponse:
+        form = await request.post()
+        file = form["file"]
+        assert isinstance(file, web.FileField)
+        call = {name: value for name, value in form.items() if name != "file"}
+        call |= {
+            "granularities": form.getall("timestamp_granularities[]", []),
+            "bytes": file.file.read(),
+            "filename": file.filename,
+            "authorization": request.headers.get("authorization"),
+            "request_id": request.headers.get("x-request-id", ""),
+            "headers": dict(request.headers),
+        }
+        file.file.close()
+        if not call["request_id"].startswith("probe-"):
+            self.calls.append(call)
+            if self.answer is not None:
+                return await self.answer(request)
+        if call["response_format"] == "json":
+            return web.json_response({"text": VERBOSE["text"], "usage": VERBOSE["usage"]})
+        return web.json_response(VERBOSE)
+
+    async def health(self, request: web.Request) -> web.Response:
+        ok = await self.healthy() if self.healthy else True
+        return web.Response(status=200 if ok else 503)
+
+
+@dataclass
+class FakeLedger:
+    """Keeps every record it is sent; refuses what a test wants refused."""
+
+    records: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    conflicts: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    reservations: list[dict[str, Any]] = field(default_factory=list)
+    grant: dict[str, Any] = field(default_factory=lambda: {"granted": True})
+    away: bool = False
+    port: int = 0
+
+    async def take(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if self.away:
+            return web.json_response({"error": {}}, status=503)
+        self.tokens.append(request.headers.get("authorization", ""))
+        duplicates = 0
+        for record in body["records"]:
+            key = (record["attempt_id"], record["kind"])
+            if key in self.records:
+                duplicates += 1
+                if self.records[key] != record:
+                    self.conflicts.append(record["attempt_id"])
+            self.records.setdefault(key, record)
+        return web.json_response({"accepted": len(body["records"]) - duplicates, "duplicates": duplicates})
+
+    async def reserve(self, request: web.Request) -> web.Response:
+        if self.away:
+            return web.json_response({"error": {}}, status=503)
+        self.reservations.append(await request.json())
+        return web.json_response(self.grant)
+
+    def ends(self) -> dict[str, dict[str, Any]]:
+        return {attempt: record for (attempt, kind), record in self.records.items() if kind == "usage"}
+
+    def starts(self) -> dict[str, dict[str, Any]]:
+        return {attempt: record for (attempt, kind), record in self.records.items() if kind == "attempt"}
+
+
+@dataclass
+class World:
+    adapter: Adapter
+    server: FakeServer
+    ledger: FakeLedger
+    session: aiohttp.ClientSession
+    folder: Path
+    settings: Settings
+    sent: int = 0
+
+    def url(self, path: str = "/v1/audio/transcriptions", role: str = "serve") -> str:
+        return f"http://127.0.0.1:{self.adapter.ports[role]}{path}"
+
+    def identity(self, **changes: str) -> dict[str, str]:
+        self.sent += 1
+        headers = {
+            "x-request-id": f"req-{self.sent}",
+            "x-envoy-attempt-count": "1",
+            "x-insource-namespace": "voice",
+            "x-insource-deployment": "dictation",
+            "x-insource-client": "anna",
+            "x-insource-gateway-token": TOKEN,
+        }
+        headers |= {name.replace("_", "-"): value for name, value in changes.items()}
+        return {name: value for name, value in headers.items() if value}
+
+    async def post(
+        self, fields: list[tuple[str, str]] | None = None, audio: bytes | None = b"", role: str = "serve",
+        name: str = "speech.wav", **headers: str,
+    ) -> Reply:  # fmt: skip
+        data = form(fields, audio, name)
+        async with self.session.post(
+            self.url(role=role), data=data, headers=self.identity(**headers)
+        ) as response:
+            return Reply(response.status, CIMultiDict(response.headers), await response.read())
+
+    async def ended(self, request: str, number: int = 1) -> dict[str, Any]:
+        """The ledger's end of this attempt, once it has come."""
+        attempt = f"{request}.0.{number}"
+        await until(lambda: attempt in self.ledger.ends())
+        return self.ledger.ends()[attempt]
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: CIMultiDict[str]
+    body: bytes
+
+    @property
+    def error(self) -> dict[str, Any]:
+        return json.loads(self.body)["error"]
+
+    @property
+    def outcome(self) -> str:
+        return self.headers["x-insource-outcome"]
+
+    @property
+    def request(self) -> str:
+        return self.headers["x-request-id"]
+
+
+def form(fields: list[tuple[str, str]] | None, audio: bytes | None, name: str = "speech.wav") -> aiohttp.FormData:
+    data = aiohttp.FormData(default_to_multipart=True)
+    for field_name, value in fields if fields is not None else [("model", "whisper-1")]:
+        data.add_field(field_name, value)
+    if audio is not None:
+        data.add_field("file", audio or tone_wav(), filename=name, content_type="audio/wav")
+    return data
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def serve(application: web.Application) -> tuple[web.AppRunner, int]:
+    runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner, runner.addresses[0][1]
+
+
+def server_application(server: FakeServer) -> web.Application:
+    application = web.Application(client_max_size=1 << 30)
+    application.router.add_post("/v1/audio/transcriptions", server.transcribe)
+    application.router.add_get("/health", server.health)
+    return application
+
+
+def ledger_application(ledger: FakeLedger) -> web.Application:
+    application = web.Application(client_max_size=1 << 30)
+    application.router.add_post("/v1/records", ledger.take)
+    application.router.add_post("/v1/reservations", ledger.reserve)
+    return application
+
+
+QUICK = Patience(
+    probe_every_s=0.05, drain_quiet_s=0.05, ship_backoff_s=0.01, ship_backoff_max_s=0.05, lingering_s=1.0,
+    probe_timeout_s=1.0,
+)  # fmt: skip
+
+
+def in_house(server_port: int, **changes: Any) -> InHouseSettings:
+    base = f"http://127.0.0.1:{server_port}"
+    settings = InHouseSettings(
+        "dictation", "inhouse", "5d8f7c9b6", Modality.TRANSCRIPTION, "whisper-tiny-en", f"{base}/v1",
+        f"{base}/health", "tiny.en", 2, 600.0,
+    )  # fmt: skip
+    return replace(settings, **changes)
+
+
+def vendor(folder: Path, server_port: int, **changes: Any) -> VendorSettings:
+    settings = VendorSettings(
+        "openai", "OpenAI", f"http://127.0.0.1:{server_port}/v1", folder / "key", "openai-key/key",
+        folder / "routes.json", 0, 0,
+    )  # fmt: skip
+    return replace(settings, **changes)
+
+
+def write_routes(folder: Path, **changes: Any) -> None:
+    route = {"backend": "openai", "model": "whisper-1", "modality": "Transcription", **changes}
+    fresh = folder / "routes.new"
+    fresh.write_text(json.dumps({"deployments": {"dictation": route}}))
+    fresh.replace(folder / "routes.json")
+
+
+def settings_for(folder: Path, backend: InHouseSettings | VendorSettings, ledger_port: int, **changes: Any) -> Settings:
+    (folder / "tokens").mkdir(exist_ok=True)
+    (folder / "tokens" / "sha256").write_text(hashlib.sha256(TOKEN.encode()).hexdigest() + "\n")
+    (folder / "ledger-token").write_text("token-1\n")
+    settings = Settings(
+        pod_ip="127.0.0.1", pod_name="pod-1", pod_uid="uid-1", namespace="voice", tokens_dir=folder / "tokens",
+        ledger_url=f"http://127.0.0.1:{ledger_port}", ledger_token_file=folder / "ledger-token",
+        wal_dir=folder / "wal", drain_grace_s=10, max_body_bytes=4 << 20, backend=backend, patience=QUICK,
+        role_ports=dict.fromkeys(("serve", "rescue", "spill", "shadow"), 0), admin_port=0,
+    )  # fmt: skip
+    return replace(settings, **changes)
+
+
+@asynccontextmanager
+async def world(
+    folder: Path, *, side: str = "inHouse", backend: dict[str, Any] | None = None, patience: dict[str, Any] | None = None,
+    **changes: Any,
+) -> AsyncIterator[World]:  # fmt: skip
+    """A running adapter of this side, ready; `backend`, `patience` and the rest change its settings."""
+    server, ledger = FakeServer(), FakeLedger()
+    server_runner, server.port = await serve(server_application(server))
+    ledger_runner, ledger.port = await serve(ledger_application(ledger))
+    if side == "vendor":
+        (folder / "key").write_text(KEY + "\n")
+        if not (folder / "routes.json").exists():
+            write_routes(folder)
+        one: InHouseSettings | VendorSettings = vendor(folder, server.port, **(backend or {}))
+    else:
+        one = in_house(server.port, **(backend or {}))
+    settings = settings_for(folder, one, ledger.port, **{"patience": replace(QUICK, **(patience or {})), **changes})
+    adapter = Adapter(settings, system_env())
+    await adapter.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            if side != "vendor":
+                await until(lambda: adapter.state().ready)
+            yield World(adapter, server, ledger, session, folder, settings)
+    finally:
+        await adapter.close()
+        await server_runner.cleanup()
+        await ledger_runner.cleanup()

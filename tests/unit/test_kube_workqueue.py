@@ -1,0 +1,79 @@
+"""What the work queue promises: nothing missed, nothing twice at once, people first, back-off under virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from insource.kube.workqueue import Priority, WorkQueue
+from tests.sim.virtual import VirtualClock, virtual_env
+
+
+def queue() -> tuple[WorkQueue[str], VirtualClock]:
+    env, clock = virtual_env(1)
+    return WorkQueue(env, backoff_s=1.0, backoff_limit_s=8.0), clock
+
+
+def test_equal_keys_are_one_piece_of_work() -> None:
+    work, _ = queue()
+    for _ in range(5):
+        work.add("a")
+    assert (work.pop(), work.pop()) == ("a", None)
+
+
+def test_a_key_added_while_in_flight_comes_again_after_done_and_not_before() -> None:
+    work, _ = queue()
+    work.add("a")
+    assert work.pop() == "a"
+    work.add("a")
+    assert work.pop() is None
+    work.done("a")
+    assert work.pop() == "a"
+    work.done("a")
+    assert work.pop() is None
+
+
+def test_an_edit_overtakes_a_resync_and_raises_the_same_key() -> None:
+    work, _ = queue()
+    for key in "abc":
+        work.add(key, Priority.RESYNC)
+    work.add("z", Priority.EDIT)
+    work.add("c", Priority.EDIT)
+    assert [work.pop() for _ in range(5)] == ["z", "c", "a", "b", None]
+
+
+def test_the_earliest_of_several_delays_counts() -> None:
+    work, clock = queue()
+    work.add_after("a", 10)
+    work.add_after("a", 3)
+    work.add_after("a", 5)
+    clock.time += 2.9
+    assert work.pop() is None
+    clock.time += 0.2
+    assert work.pop() == "a"
+    work.done("a")
+    clock.time += 20
+    assert work.pop() is None
+
+
+def test_back_off_doubles_to_its_limit_and_starts_anew_after_forget() -> None:
+    work, _ = queue()
+    delays = [work.retry("a") for _ in range(6)]
+    assert all(0.5 * c <= d <= c for d, c in zip(delays, (1, 2, 4, 8, 8, 8), strict=True))
+    work.forget("a")
+    assert work.retry("a") <= 1.0
+    assert work.retry("a", at_least_s=30) == 30
+
+
+async def test_get_waits_for_a_delayed_key_on_the_injected_clock() -> None:
+    work, clock = queue()
+    work.add_after("a", 3600)
+    assert await asyncio.wait_for(work.get(), 5) == "a"
+    assert clock.time >= 3700
+
+
+async def test_get_wakes_up_for_a_key_that_is_added_meanwhile() -> None:
+    work, _ = queue()
+    waiting = asyncio.ensure_future(work.get())
+    await asyncio.sleep(0)
+    work.add("a")
+    assert await asyncio.wait_for(waiting, 5) == "a"
