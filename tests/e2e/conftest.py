@@ -11,9 +11,10 @@ from tests.e2e.installation import Installation
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """The module may set `ENVIRONMENT` for `insource up`."""
     data: Path = tmp_path_factory.mktemp("insource")
-    running = Installation(data)
+    running = Installation(data, getattr(request.module, "ENVIRONMENT", None))
     running.up()
     try:
         yield running

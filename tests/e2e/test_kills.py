@@ -21,6 +21,7 @@ import pytest
 from tests.e2e.installation import CLIPS, Installation, deployment, eventually, stub_model, stub_runtime
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400), pytest.mark.xdist_group("e2e-kills")]
+ENVIRONMENT = {"INSOURCE_EMULATOR_ENGINE": "echo", "INSOURCE_EMULATOR_REQUESTS_PER_MINUTE": "100000"}
 RATE_PER_S = 20
 AUDIO = CLIPS[1].read_bytes()
 
@@ -146,7 +147,7 @@ def compare(served: Installation, count_file: Path) -> None:
         lines = [json.loads(line) for line in count_file.read_text().splitlines()]
         # A line without a request id is the adapter's own warm-up, which no ledger row may have.
         counted = {line["request_id"] for line in lines if line["event"] == "begun" and line["request_id"]}
-        billed = {entry["request_id"] for entry in served.emulator_meter()["requests"]}
+        billed = {entry["caller_request_id"] for entry in served.emulator_meter()["lines"]}
         return [f"in-house server counted {lost}, the ledger has no row" for lost in sorted(counted - in_house)] + [
             f"the vendor billed {lost}, the ledger has no row" for lost in sorted(billed - vendor)
         ]
@@ -155,5 +156,5 @@ def compare(served: Installation, count_file: Path) -> None:
     ids = [row["attempt_id"] for row in rows()]
     assert len(ids) == len(set(ids))
     ok_at_vendor = [row for row in rows() if row["backend"] == "openai" and row["outcome"] == "ok"]
-    billed = [entry["request_id"] for entry in served.emulator_meter()["requests"]]
+    billed = [entry["caller_request_id"] for entry in served.emulator_meter()["lines"]]
     assert {row["request_id"] for row in ok_at_vendor} <= set(billed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -34,8 +35,8 @@ VERBOSE = {
             "avg_logprob": -0.1, "compression_ratio": 1.0, "no_speech_prob": 0.0,
         },
         {
-            "id": 1, "seek": 0, "start": 3661.5, "end": 3662.25, "text": " --> world", "tokens": [2], "temperature": 0.0,
-            "avg_logprob": -0.1, "compression_ratio": 1.0, "no_speech_prob": 0.0,
+            "id": 1, "seek": 0, "start": 3661.5, "end": 3662.25, "text": " --> world", "tokens": [2],
+            "temperature": 0.0, "avg_logprob": -0.1, "compression_ratio": 1.0, "no_speech_prob": 0.0,
         },
     ],
     "words": [{"word": "hello", "start": 0.0, "end": 0.6}, {"word": "world", "start": 0.6, "end": 1.0}],
@@ -51,6 +52,9 @@ class FakeServer:
     answer: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
     healthy: Callable[[], Awaitable[bool]] | None = None
     port: int = 0
+    warm: bool = True
+    probes: int = 0
+    """Warm-ups that were asked for."""
 
     async def transcribe(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
@@ -70,6 +74,10 @@ class FakeServer:
             self.calls.append(call)
             if self.answer is not None:
                 return await self.answer(request)
+        else:
+            self.probes += 1
+        if not self.warm:
+            return web.json_response({"error": {"message": "loading"}}, status=503)
         if call["response_format"] == "json":
             return web.json_response({"text": VERBOSE["text"], "usage": VERBOSE["usage"]})
         return web.json_response(VERBOSE)
@@ -150,9 +158,7 @@ class World:
         name: str = "speech.wav", **headers: str,
     ) -> Reply:  # fmt: skip
         data = form(fields, audio, name)
-        async with self.session.post(
-            self.url(role=role), data=data, headers=self.identity(**headers)
-        ) as response:
+        async with self.session.post(self.url(role=role), data=data, headers=self.identity(**headers)) as response:
             return Reply(response.status, CIMultiDict(response.headers), await response.read())
 
     async def ended(self, request: str, number: int = 1) -> dict[str, Any]:
@@ -186,13 +192,13 @@ def form(fields: list[tuple[str, str]] | None, audio: bytes | None, name: str = 
     for field_name, value in fields if fields is not None else [("model", "whisper-1")]:
         data.add_field(field_name, value)
     if audio is not None:
-        data.add_field("file", audio or tone_wav(), filename=name, content_type="audio/wav")
+        data.add_field("file", io.BytesIO(audio or tone_wav()), filename=name, content_type="audio/wav")
     return data
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -262,9 +268,13 @@ def settings_for(folder: Path, backend: InHouseSettings | VendorSettings, ledger
 
 @asynccontextmanager
 async def world(
-    folder: Path, *, side: str = "inHouse", backend: dict[str, Any] | None = None, patience: dict[str, Any] | None = None,
+    folder: Path,
+    *,
+    side: str = "inHouse",
+    backend: dict[str, Any] | None = None,
+    patience: dict[str, Any] | None = None,
     **changes: Any,
-) -> AsyncIterator[World]:  # fmt: skip
+) -> AsyncIterator[World]:
     """A running adapter of this side, ready; `backend`, `patience` and the rest change its settings."""
     server, ledger = FakeServer(), FakeLedger()
     server_runner, server.port = await serve(server_application(server))

@@ -1,5 +1,7 @@
 """What the gateway refuses, in OpenAI's error shape, and who may call what."""
 
+import hashlib
+import hmac
 import json
 from pathlib import Path
 
@@ -112,3 +114,15 @@ async def _status(gw: object, headers: dict[str, str], wanted: int) -> bool:
 
 async def _metric(gw: object, line: str) -> bool:
     return line in (await gw.admin("/metrics"))[1]  # type: ignore[attr-defined]
+
+
+async def test_a_rotated_master_reaches_the_adapters(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as gw:
+        (tmp_path / "master").write_bytes(b"fresh\nmaster-of-tests\n")
+        token = hmac.new(b"fresh", b"voice", hashlib.sha256).hexdigest()
+
+        async def fresh() -> bool:
+            await gw.post()
+            return gw.adapter.seen["serve"][-1].headers["x-insource-gateway-token"] == token
+
+        await until(fresh)

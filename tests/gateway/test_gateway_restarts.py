@@ -221,7 +221,7 @@ async def test_drain_waits_for_what_is_in_flight(tmp_path: Path) -> None:
         gw.kill_envoy(signal.SIGTERM)
 
 
-async def test_a_stopped_replica_is_left_out_of_new_requests(tmp_path: Path) -> None:
+async def test_a_stopped_replica_is_avoided(tmp_path: Path) -> None:
     async with gateway(tmp_path) as gw:
         server = subprocess.Popen(  # noqa: ASYNC220
             [sys.executable, "-m", "http.server", "0", "--bind", "127.0.0.1"],
@@ -238,17 +238,14 @@ async def test_a_stopped_replica_is_left_out_of_new_requests(tmp_path: Path) -> 
 
             both = replace(both, addresses=(*both.addresses, ("127.0.0.1", port)))
             await gw.put(gw.view(2, serve=(both,)))
-            stuck: list[asyncio.Task[object]] = []
-            for _ in range(60):
-                done, waiting = await asyncio.wait({asyncio.create_task(gw.post())}, timeout=1)
-                stuck += waiting
-                if stuck:
-                    break
-            # The stopped one has something in flight; the idle one wins every choice from now on.
-            for _ in range(20):
-                done, _ = await asyncio.wait({asyncio.create_task(gw.post())}, timeout=5)
-                assert done.pop().result()[0] == 200
-            assert len(stuck) == 1
+            # LEAST_REQUEST looks at 4 of 2, with repetition: once something hangs there, 1 in 16 still goes to it.
+            answered, stuck = 0, set[asyncio.Task[tuple[int, dict[str, str], bytes]]]()
+            for _ in range(40):
+                done, waiting = await asyncio.wait({asyncio.create_task(gw.post())}, timeout=0.5)
+                stuck |= waiting
+                answered += sum(each.result()[0] == 200 for each in done)
+            assert stuck
+            assert answered >= 30
             for each in stuck:
                 each.cancel()
             await asyncio.gather(*stuck, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Audio is measured from its packets: right in every encoding, whatever the header claims, and no file brings it down."""
+"""Audio is measured from its packets: right in every encoding, whatever its header claims; no file breaks it."""
 
 from __future__ import annotations
 
@@ -50,14 +50,12 @@ def test_a_short_wav_claim_is_corrected_in_the_copy_that_is_transcribed(tmp_path
 
 def test_chunks_after_the_audio_are_not_audio(tmp_path: Path) -> None:
     wav = encoded("0880", "wav") + b"LIST" + (4000).to_bytes(4, "little") + bytes(4000)
-    assert measured(tmp_path, wav) == clips()[1].duration_ms or measured(tmp_path, wav) == measured(
-        tmp_path, encoded("0880", "wav")
-    )
+    assert measured(tmp_path, wav) == measured(tmp_path, encoded("0880", "wav"))
 
 
-def test_m4a_with_its_index_in_front(tmp_path: Path) -> None:
-    data = encode(encoded("0880", "wav"), "m4a", mp4_options={"movflags": "faststart"})
-    assert abs(measured(tmp_path, data) - measured(tmp_path, encoded("0880", "wav"))) <= 10
+def test_fragmented_mp4(tmp_path: Path) -> None:
+    data = encode(encoded("0880", "wav"), "m4a", mp4_options={"movflags": "frag_keyframe+empty_moov"})
+    assert abs(measured(tmp_path, data) - measured(tmp_path, encoded("0880", "wav"))) <= 70  # no place for priming
 
 
 @pytest.mark.parametrize("encoding", ["wav", "mp3", "ogg", "webm", "flac"])

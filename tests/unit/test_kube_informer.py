@@ -32,7 +32,7 @@ class ScriptedApi:
 
     async def list(
         self, resource: Any, namespace: str = "", *, labels: str = "", limit: int = 0, continue_token: str = ""
-    ) -> ObjectList:  # noqa: E501
+    ) -> ObjectList:
         if self.list_error is not None:
             error, self.list_error = self.list_error, None
             raise error
@@ -45,7 +45,7 @@ class ScriptedApi:
 
     async def watch(
         self, resource: Any, namespace: str = "", *, resource_version: str, labels: str = "", timeout_s: int = 0
-    ) -> AsyncGenerator[WatchEvent, None]:  # noqa: E501
+    ) -> AsyncGenerator[WatchEvent, None]:
         self.watched_from.append(resource_version)
         self.before_watch(len(self.watched_from))
         if not self.scripts:

@@ -101,7 +101,7 @@ async def test_a_released_lease_is_taken_by_the_next_attempt() -> None:
 
 
 async def test_whoever_finds_its_renewal_refused_does_not_lead_any_more() -> None:
-    api, clock, (one, two) = candidates(2)
+    _api, clock, (one, two) = candidates(2)
     await one.attempt()
     await two.attempt()
     clock.time += 7
@@ -114,8 +114,9 @@ async def test_whoever_finds_its_renewal_refused_does_not_lead_any_more() -> Non
 async def test_run_releases_when_it_is_cancelled() -> None:
     api, _clock, (one, _) = candidates(2)
     running = asyncio.ensure_future(one.run())
-    while not one.leads():
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while not one.leads():  # noqa: ASYNC110
+            await asyncio.sleep(0)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert api.lease is not None

@@ -82,7 +82,7 @@ async def test_sidecars_start_in_order_and_stop_in_reverse_after_the_mains(tmp_p
 
 
 async def test_a_killed_container_comes_back_with_its_last_state(tmp_path: Path) -> None:
-    async with running(tmp_path, {"containers": [shell("main", f"echo $$; {SLEEP}")]}) as bench:
+    async with running(tmp_path, {"containers": [shell("main", f"echo $$$$; {SLEEP}")]}) as bench:
         await bench.until_line("main", "")
         os.kill(int((await bench.lines("main"))[0]), signal.SIGKILL)
         await bench.until(lambda: bench.container("main")["restartCount"] == 1 and bench.container("main")["ready"])
@@ -111,7 +111,7 @@ async def test_grace_then_sigkill_of_the_whole_group(tmp_path: Path) -> None:
 
 
 async def test_force_deleted_dies_at_once(tmp_path: Path) -> None:
-    script = f"trap '' TERM; echo $$; sleep 62.{os.getpid()}; sleep 5"
+    script = f"trap '' TERM; echo $$$$; sleep 62.{os.getpid()}; sleep 5"
     async with running(tmp_path, {"containers": [shell("main", script)]}) as bench:
         await bench.until_line("main", "")
         pid = int((await bench.lines("main"))[0])

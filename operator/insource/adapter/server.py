@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from pathlib import Path
 
 import aiohttp
 import structlog
@@ -21,6 +22,7 @@ from insource.adapter.settings import InHouseSettings, Settings, settings_from_e
 from insource.adapter.transcriptions import Transcriptions
 from insource.adapter.upload import Spool
 from insource.adapter.wal import WriteAheadLog
+from insource.adapter.warmup import tone_wav
 from insource.adapter.watched_file import WatchedFile, first_line, token_digests
 from insource.env import Env, system_env
 from insource.wire.gateway import AdapterState
@@ -62,6 +64,7 @@ class Adapter:
         self._shipper = Shipper(self.wal, ledger, env, settings.patience)
         spool = Spool(settings.wal_dir / "spool", env)
         self._meter = MeasuringProcesses()
+        await self._try_meter(settings.wal_dir / "spool" / "meter-check")
         self.backend = self._make_backend(ledger)
         transcriptions = Transcriptions(
             self.backend, spool, self._meter, env, settings.patience, settings.max_body_bytes
@@ -77,6 +80,12 @@ class Adapter:
         for work in (self._shipper.run(), self.backend.run()):
             self._tasks.append(asyncio.create_task(work))
         log.info("adapter_started", ports=self.ports, kind=settings.kind.value, recovered=self.wal.unshipped)
+
+    async def _try_meter(self, path: Path) -> None:
+        # Measuring must work before anything is served; and the first request need not wait for a process to start.
+        path.write_bytes(tone_wav())  # noqa: ASYNC240 -- 32 kB, before anything is served
+        await self._meter.measure(path)
+        path.unlink()  # noqa: ASYNC240
 
     def _make_backend(self, ledger: LedgerClient) -> Backend:
         settings, env = self._settings, self._env

@@ -84,7 +84,7 @@ class _Form:
                 if not isinstance(part, aiohttp.BodyPartReader):
                     raise client_error("Multipart bodies within multipart bodies are not understood.")
                 await self._part(part)
-        except (Refusal, ConnectionError):
+        except (Refusal, OSError):  # a full disk is no fault of the client's
             raise
         except (
             Exception

@@ -211,7 +211,7 @@ def _object(node: Schema, result: Schema, defs: Mapping[str, Schema], where: str
         result["properties"] = {
             name: _structural(child, defs, f"{where}.{name}", inside) for name, child in node["properties"].items()
         }
-    elif isinstance(node.get("additionalProperties"), dict):
+    else:
         if "maxProperties" not in node:
             raise UnstructuralError(f"{where}: a map needs a greatest size")
         result["additionalProperties"] = _structural(node["additionalProperties"], defs, f"{where}{{}}", inside)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -53,6 +54,7 @@ class Spec(BaseModel):
     )
 
 
+@lru_cache(maxsize=256)
 def duration_s(text: str) -> int:
     """Whole seconds of a `Duration`, rounded up. ValueError with the text if it is none."""
     if not re.match(DURATION_PATTERN, text):

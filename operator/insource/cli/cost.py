@@ -81,7 +81,11 @@ def render_cost(report: Mapping[str, Any]) -> Table:
     currency = report["currency"]
     table = Table(box=None, pad_edge=False, header_style="bold", caption=_caption(report), caption_justify="left")
     table.caption_style = ""
-    names = [name for name in ("day", "namespace", "deployment", "backend", "role") if name in report["rows"][0]]
+    names = [
+        name
+        for name in ("day", "namespace", "deployment", "backend", "role")
+        if any(name in row for row in report["rows"])
+    ]
     for name in names:
         table.add_column(name.upper())
     for header in (
@@ -127,12 +131,12 @@ def _caption(report: Mapping[str, Any]) -> Text:
     lines = [line for comparison in report["comparisons"] for line in _comparison(comparison, report["currency"])]
     totals = report["totals"]
     if totals["unpriced"]:
-        lines.append(f"{totals['unpriced']} charges are unpriced and in no sum: add their prices to a PriceBook")
+        lines.append(f"unpriced charges: {totals['unpriced']} (in no sum; add their prices to a PriceBook)")
     if totals["unknown"]:
-        lines.append(f"{totals['unknown']} attempts ended unknown: the gateway saw them, no adapter recorded them")
+        lines.append(f"unknown attempts: {totals['unknown']} (no adapter recorded their end)")
     if totals["pending"]:
-        lines.append(f"{totals['pending']} attempts are not over yet")
-    return Text("\n" + "\n".join(lines) if lines else "", no_wrap=True)
+        lines.append(f"attempts that are not over yet: {totals['pending']}")
+    return Text("\n" + "\n".join(lines) if lines else "")
 
 
 def _comparison(comparison: Mapping[str, Any], currency: str) -> list[str]:
@@ -148,23 +152,24 @@ def _comparison(comparison: Mapping[str, Any], currency: str) -> list[str]:
             continue
         seen.add((vendor["vendor"], vendor["model"]))
         what = "the vendor in use" if kind == "reference" else "the cheapest in the book"
-        lines.append(f"  {_against(vendor, what, currency)}")
+        lines += _against(vendor, what, currency)
     if len(lines) == 1:
         lines.append("  no vendor price to compare with: add one to a PriceBook")
     return lines
 
 
-def _against(vendor: Mapping[str, Any], what: str, currency: str) -> str:
+def _against(vendor: Mapping[str, Any], what: str, currency: str) -> list[str]:
     name = f"{vendor['vendor']} {vendor['model']} ({what})"
     if vendor["counterfactual"] is None:
-        return f"at {name}: {UNPRICED}"
-    text = f"at {name}: {_money(vendor['counterfactual'])} {currency}"
-    if vendor["saved"] is not None:
-        saved = vendor["saved"]
-        text += f", extra cost {_money(saved[1:])}" if saved.startswith("-") else f", saved {_money(saved)}"
+        return [f"  at {name}: {UNPRICED}"]
+    lines = [f"  at {name}: {_money(vendor['counterfactual'])} {currency}"]
+    saved = vendor["saved"]
+    if saved is not None:
+        lines[0] += f", extra cost {_money(saved[1:])}" if saved.startswith("-") else f", saved {_money(saved)}"
     if vendor["break_even_audio_hours_per_hour"] is not None:
-        text += f"; breaks even at {float(vendor['break_even_audio_hours_per_hour']):.2f} h of audio per replica hour"
-    return text
+        hours = float(vendor["break_even_audio_hours_per_hour"])
+        lines.append(f"    breaks even at {hours:.2f} h of audio per replica hour")
+    return lines
 
 
 def _amount(text: str | None) -> bool:

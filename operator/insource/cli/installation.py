@@ -34,6 +34,7 @@ def cluster(layout: Layout, ports: dict[str, int], sockets: Path) -> Program:
     """The embedded API server, controllers and node."""
     arguments = (
         *("cluster", "--data", str(layout.cluster), "--run-dir", str(sockets), "--port", str(ports["api"])),
+        *("--tls-certificate", str(layout.certificate), "--tls-key", str(layout.certificate_key)),
         *("--tokens-file", str(layout.tokens), "--crds", str(package_file("crds"))),
     )
     # Pods get up to ten seconds to drain; the rest is the cluster's own.
@@ -62,6 +63,7 @@ def others(layout: Layout, ports: dict[str, int], sockets: Path) -> tuple[Progra
         *("operator", "--kubeconfig", str(layout.component_kubeconfig("operator"))),
         *("--gateway-master-file", str(layout.gateway_master), "--gateway-url", f"http://{local('agent')}"),
         *("--ledger-url", ledger_url, "--image", IMAGE, "--listen", local("operator")),
+        *("--public-url", f"http://{local('gateway')}"),
     )
     agent = (
         *("gateway", "agent", "--kubeconfig", str(layout.component_kubeconfig("gateway"))),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import sys
@@ -44,13 +43,14 @@ def run(program: Coroutine[Any, Any, None]) -> None:
 
 
 @click.command()
-@click.option("--kubeconfig", type=FILE, help="Default: the pod's own service account.")
+@click.option("--kubeconfig", help="Default: the pod's own service account.")
 @click.option("--gateway-master-file", type=FILE, required=True)
 @click.option("--gateway-url", "gateway_urls", multiple=True, help="Admin URL of a gateway's agent; may be repeated.")
 @click.option("--ledger-url", required=True)
 @click.option("--image", required=True, help="Image of the adapters.")
 @click.option("--identity", default=lambda: f"{socket.gethostname()}-{os.getpid()}", help="Name in the Lease.")
-@click.option("--listen", type=ADDRESS, default="127.0.0.1:8080", show_default=True, help="Health and metrics.")
+@click.option("--listen", default="127.0.0.1:8080", show_default=True, help="Health and metrics.")
+@click.option("--public-url", default="", help="Base URL of the gateway for clients; shown in statuses.")
 @click.option("--lease-namespace", default="insource-system", show_default=True)
 def operator(**flags: Any) -> None:
     """Run the operator."""
@@ -58,9 +58,7 @@ def operator(**flags: Any) -> None:
     from insource.reconciler.settings import OperatorSettings
 
     configure_logging()
-    host, port = flags.pop("listen")
-    flags["gateway_urls"] = tuple(flags["gateway_urls"])
-    run(run_operator(OperatorSettings(listen_host=host, listen_port=port, **flags)))
+    run(run_operator(OperatorSettings(**flags)))
 
 
 @click.group()
@@ -103,7 +101,7 @@ def envoy(**flags: Any) -> None:
 @click.command()
 def adapter() -> None:
     """Run an adapter; its environment says which."""
-    from insource.adapter.program import run_adapter
+    from insource.adapter.server import run_adapter
     from insource.adapter.settings import SettingsError, settings_from_environment
 
     configure_logging()
@@ -149,16 +147,28 @@ def server(name: str) -> None:
 
 @click.command()
 @click.argument("vendor", type=click.Choice(["openai"]))
-@click.option("--listen", type=ADDRESS, required=True)
+@click.option("--listen", required=True, help="HOST:PORT, loopback only.")
 @click.option("--data", type=FOLDER, required=True)
 @click.option("--key-file", type=FILE, required=True)
-def emulator(vendor: str, listen: tuple[str, int], data: Path, key_file: Path) -> None:
+@click.option(
+    "--engine",
+    type=click.Choice(["pocketsphinx", "echo"]),
+    default="pocketsphinx",
+    show_default=True,
+    envvar="INSOURCE_EMULATOR_ENGINE",
+    help="`echo` recognises nothing: for tests at high rates.",
+)
+@click.option(
+    "--requests-per-minute", type=int, default=500, show_default=True, envvar="INSOURCE_EMULATOR_REQUESTS_PER_MINUTE"
+)
+def emulator(vendor: str, **flags: Any) -> None:
     """Run a vendor emulator."""
-    from insource.emulator.openai import EmulatorSettings, run_emulator
+    from insource.emulator.openai import run_emulator
+    from insource.emulator.settings import EmulatorSettings
 
     del vendor
     configure_logging()
-    run(run_emulator(EmulatorSettings(host=listen[0], port=listen[1], data=data, key_file=key_file)))
+    run_emulator(EmulatorSettings(**flags))
 
 
 @click.command()
@@ -166,6 +176,8 @@ def emulator(vendor: str, listen: tuple[str, int], data: Path, key_file: Path) -
 @click.option("--run-dir", type=FOLDER, required=True)
 @click.option("--port", type=int, required=True)
 @click.option("--tokens-file", type=FILE, required=True)
+@click.option("--tls-certificate", type=FILE, help="PEM; without it plain HTTP, over which kubectl sends no token.")
+@click.option("--tls-key", type=FILE)
 @click.option("--crds", type=FOLDER, help="Folder of CustomResourceDefinitions to apply at start.")
 def cluster(**flags: Any) -> None:
     """Run the embedded cluster: API server, controllers and node."""

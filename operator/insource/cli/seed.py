@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from insource.api import meta
+from insource.cli.certificates import ensure_certificates
 from insource.cli.state import Layout, replace_file
 from insource.env import Env
 from insource.kube import resources
@@ -26,15 +27,16 @@ LEDGER_TOKEN_SECONDS = 3600
 
 def write_credentials(layout: Layout, api_url: str, env: Env) -> None:
     """Tokens and kubeconfigs for the person and for each program, the client's key, the vendor's key, the master."""
+    ensure_certificates(layout.ca, layout.certificate, layout.certificate_key, env.clock.now())
     before = _read_tokens(layout)
     tokens = {name: before.get(name) or env.ids.secret() for name in ("admin", *COMPONENTS)}
     # Kubernetes' own format for static tokens: token,user,uid,"group,...".
     lines = [f'{tokens["admin"]},admin,admin,"system:masters"']
     lines += [f'{tokens[name]},insource:{name},{name},"insource:components"' for name in COMPONENTS]
     replace_file(layout.tokens, "\n".join(lines) + "\n", mode=0o600)
-    replace_file(layout.kubeconfig, _kubeconfig(api_url, "admin", tokens["admin"]), mode=0o600)
+    replace_file(layout.kubeconfig, _kubeconfig(layout, api_url, "admin", tokens["admin"]), mode=0o600)
     for name in COMPONENTS:
-        replace_file(layout.component_kubeconfig(name), _kubeconfig(api_url, name, tokens[name]), mode=0o600)
+        replace_file(layout.component_kubeconfig(name), _kubeconfig(layout, api_url, name, tokens[name]), mode=0o600)
     keys = ((layout.api_key, "sk-insource-"), (layout.vendor_key, "sk-emulated-"), (layout.gateway_master, ""))
     for path, prefix in keys:
         if not path.exists():
@@ -107,12 +109,13 @@ def _read_tokens(layout: Layout) -> dict[str, str]:
     return {row[2]: row[0] for row in rows}
 
 
-def _kubeconfig(api_url: str, user: str, token: str) -> str:
+def _kubeconfig(layout: Layout, api_url: str, user: str, token: str) -> str:
+    authority = base64.b64encode(layout.ca.read_bytes()).decode()
     text: str = yaml.safe_dump(
         {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "insource", "cluster": {"server": api_url}}],
+            "clusters": [{"name": "insource", "cluster": {"server": api_url, "certificate-authority-data": authority}}],
             "users": [{"name": user, "user": {"token": token}}],
             "contexts": [
                 {"name": "insource", "context": {"cluster": "insource", "user": user, "namespace": NAMESPACE}}

@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -141,7 +142,7 @@ class Installation:
         self._supervisor = Supervisor(env.clock, self._on_processes)
         self._state = State(
             pid=os.getpid(),
-            api_url=self._url("api"),
+            api_url=f"https://127.0.0.1:{self._ports['api']}",
             gateway_url=self._url("gateway"),
             ledger_url=self._url("ledger"),
             emulator_url=self._url("emulator"),
@@ -188,7 +189,8 @@ class Installation:
 
             tell("starting the embedded cluster")
             self._supervisor.start(cluster(layout, self._ports, self._sockets))
-            async with aiohttp.ClientSession() as session:
+            tls = ssl.create_default_context(cafile=str(layout.ca))
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session:
                 await self._wait_ready(session, {"cluster": f"{self._state.api_url}/readyz"}, tell)
                 client = await connect(str(layout.kubeconfig), self._env)
                 try:

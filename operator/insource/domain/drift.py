@@ -24,17 +24,17 @@ _SCALE: dict[str | None, Decimal] = {
 
 def covers(desired: Any, live: Any) -> bool:
     """True if everything in `desired` is so in `live`. Absent and empty are the same: the API drops empty fields."""
-    if desired is live:
+    if desired == live:
         return True
     if isinstance(desired, Mapping):
         return _covers_mapping(desired, live)
     if isinstance(desired, str):
-        return desired == live or (live is None and not desired) or _same_quantity(desired, live)
+        return (live is None and not desired) or _same_quantity(desired, live)
     if isinstance(desired, Sequence):
         return _covers_list(desired, live)
     if isinstance(desired, bool) or desired is None:
         return bool(desired) == bool(live) and (live is None or isinstance(live, bool))
-    return bool(desired == live) or _same_quantity(desired, live)
+    return _same_quantity(desired, live)
 
 
 def _covers_mapping(desired: Mapping[str, Any], live: Any) -> bool:

@@ -111,11 +111,9 @@ def _backend_states(
         states.append(
             BackendState(wanted.backend, wanted.revision, in_house.class_, in_house.ready, in_house.desired, message)
         )
-    if not serving.same_as(wanted) and serving.in_house:
-        child = find_deployment(snapshot.children, serving.backend, serving.revision)
-        if child is not None:
-            class_ = child.labels.get(meta.LABEL_CLASS, "")
-            states.append(BackendState(serving.backend, serving.revision, class_, child.ready, child.desired))
+    for child in _superseded(snapshot, wanted, serving):
+        class_ = child.labels.get(meta.LABEL_CLASS, "")
+        states.append(BackendState(serving.backend, serving.revision, class_, child.ready, child.desired))
     for target in (resolved.primary, resolved.spill):
         if isinstance(target, VendorBackendTarget):
             adapter = adapter_of(snapshot, target.vendor.name)
@@ -137,9 +135,15 @@ def _revisions(
         in_weights = wanted.same_as(serving)
         served = has_served(snapshot, workload.name) or (in_weights and wanted.ready)
         rows.append(revision_state(workload.name, wanted.backend, wanted.revision, serving=in_weights, served=served))
-    if serving.in_house and not serving.same_as(wanted):
-        child: Child | None = find_deployment(snapshot.children, serving.backend, serving.revision)
-        if child is not None:
-            served = serving.ready or serving.served
-            rows.append(revision_state(child.name, serving.backend, serving.revision, serving=True, served=served))
+    for child in _superseded(snapshot, wanted, serving):
+        served = serving.ready or serving.served
+        rows.append(revision_state(child.name, serving.backend, serving.revision, serving=True, served=served))
     return tuple(rows)
+
+
+def _superseded(snapshot: DeploymentSnapshot, wanted: Side, serving: Side) -> tuple[Child, ...]:
+    """The live Deployment that still has the weight though another is wanted: none or one."""
+    if serving.same_as(wanted):
+        return ()
+    child = find_deployment(snapshot.children, serving.backend, serving.revision)
+    return () if child is None else (child,)

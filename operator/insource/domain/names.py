@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 LONGEST = 63
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-"""As in generated names of Kubernetes: no vowels, so no words."""
 _HASH_LENGTH = 10
 _CUT_LENGTH = 8
 
 
 def digest(content: Any, length: int = _HASH_LENGTH) -> str:
-    """A short name for JSON content; equal content, equal name, whatever the order of keys."""
-    return _letters(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), length)
+    """A short name for JSON content, in hexadecimal; equal content, equal name, whatever the order of keys."""
+    return _hex(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), length)
 
 
-def revision_hash(namespace: str, mdep: str, backend: str, serving: Mapping[str, Any]) -> str:
+def revision_hash(namespace: str, mdep: str, backend: str, serving: Any) -> str:
     """The revision of a backend: a hash of all that decides how it serves, and of whose backend it is."""
     return digest([namespace, mdep, backend, serving])
 
@@ -41,14 +38,9 @@ def vendor_adapter_name(vendor: str) -> str:
 def _fitted(head: str, identity: str, tail: str) -> str:
     if len(head) + len(tail) <= LONGEST:
         return head + tail
-    mark = _letters(identity.encode(), _CUT_LENGTH)
+    mark = _hex(identity.encode(), _CUT_LENGTH)
     return f"{head[: LONGEST - len(tail) - len(mark) - 1].rstrip('-')}-{mark}{tail}"
 
 
-def _letters(content: bytes, length: int) -> str:
-    number = int.from_bytes(hashlib.blake2b(content, digest_size=16).digest())
-    letters = []
-    for _ in range(length):
-        number, index = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[index])
-    return "".join(letters)
+def _hex(content: bytes, length: int) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()[:length]

@@ -40,13 +40,7 @@ from insource.domain.status import (
     worth_writing,
 )
 from insource.domain.vendor_plan import plan_vendor
-from insource.domain.workloads import (
-    Children,
-    Workload,
-    find_deployment,
-    retirements,
-    wanted_workload,
-)
+from insource.domain.workloads import Children, Workload, differing, find_deployment, retirements, wanted_workload
 
 __all__ = ["plan_deployment", "plan_namespace", "plan_vendor"]
 
@@ -87,9 +81,7 @@ def plan_deployment(snapshot: DeploymentSnapshot) -> Plan:
     unconfirmed = traffic != previous or not confirmed
     waiting = any(resolved_ is None for _, resolved_, _ in facts.credentials)
     plan = Plan(
-        applies=tuple(
-            item for item in applies if needs_apply(item, children.get((item["kind"], item["metadata"]["name"])))
-        ),
+        applies=differing(applies, children),
         deletes=() if unconfirmed else _retired(snapshot, serving, workload),
         requeue_after_s=POLL_S if (unconfirmed and snapshot.gateway_versions) or waiting else None,
     )
@@ -103,11 +95,7 @@ def plan_namespace(snapshot: NamespaceSnapshot) -> Plan:
         build_service_account(snapshot.namespace),
         build_gateway_tokens(snapshot.namespace, snapshot.token_digests),
     )
-    return Plan(
-        applies=tuple(
-            item for item in wanted if needs_apply(item, children.get((item["kind"], item["metadata"]["name"])))
-        )
-    )
+    return Plan(applies=differing(wanted, children))
 
 
 def _with_status(snapshot: DeploymentSnapshot, status: Manifest, plan: Plan) -> Plan:

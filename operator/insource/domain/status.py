@@ -158,7 +158,7 @@ def _moved(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> str:
 
 
 def _is_news(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    if new["status"] == c.TRUE and old["status"] == c.UNKNOWN:
+    if new["status"] == c.TRUE and (old["status"] == c.UNKNOWN or new["type"] == c.BACKENDS_AVAILABLE):
         return False
     if (new["status"], new["reason"]) != (old["status"], old["reason"]):
         return True

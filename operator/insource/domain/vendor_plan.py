@@ -30,9 +30,7 @@ def plan_vendor(snapshot: VendorSnapshot) -> Plan:
         build_service(vendor, name=vendor_adapter_name(vendor.name), labels=labels, selector=labels),
         build_vendor_deployment(vendor, snapshot.settings),
     )
-    applies = tuple(
-        item for item in wanted if needs_apply(item, children.get((item["kind"], item["metadata"]["name"])))
-    )
+    applies = differing(wanted, children)
     status = _status(snapshot)
     poll = POLL_S if snapshot.adapter.credentials_resolved is not True else None
     if not worth_writing(status, vendor.status):
@@ -84,7 +82,3 @@ def _events(previous: Any, new: Manifest) -> tuple[Event, ...]:
     if before == c.UNKNOWN and ready["reason"] == "Starting":  # it has just been created
         return ()
     return (Event(type_, ready["reason"], ready["message"]),)
-        ()
-        if before == c.UNKNOWN and ready["reason"] == "Starting"
-        else (Event(type_, ready["reason"], ready["message"]),)
-    )

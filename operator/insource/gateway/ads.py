@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
@@ -78,6 +77,12 @@ class Configuration:
         self._connections.append(connection)
         return connection
 
+    def hang_up(self) -> None:
+        """End every open stream: stopping the gRPC server does not."""
+        for connection in self._connections:
+            connection.ended = True
+            connection.wake.set()
+
     def close(self, connection: _Connection) -> None:
         """The stream has ended."""
         self._connections.remove(connection)
@@ -149,5 +154,9 @@ async def serve_ads(configuration: Configuration, socket: Path, env: Env) -> grp
     own = socket.with_name(f"ads-{env.ids.suffix()}.sock")
     server.add_insecure_port(f"unix:{own}")
     await server.start()
-    os.rename(own, socket)
+    _rename(own, socket)
     return server
+
+
+def _rename(own: Path, socket: Path) -> None:
+    own.rename(socket)

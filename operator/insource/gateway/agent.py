@@ -7,6 +7,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import structlog
@@ -48,6 +49,7 @@ class Agent:
         self._configuration = Configuration(self._applications)
         self._envoy = EnvoyAdmin(self._paths.admin_socket)
         self._ledger = LedgerClient(settings.ledger_url, settings.ledger_token_file)
+        self._master = read_master(settings.master_file)
         self._evidence = EvidenceFollower(self._paths.access_log, self._paths.evidence, env)
         self._sightings = SightingFollower(self._paths.access_log, self._paths.shipped, env, self._ledger.ship)
         self._publication = Publication(
@@ -55,7 +57,7 @@ class Agent:
             self._configuration,
             self._applications,
             self._paths,
-            settings.master_file.read_bytes().strip(),
+            self._master,
             env,
             active=self._envoy.active_by_deployment,
             removed=lambda key: self._evidence.forget(str(key)),
@@ -95,7 +97,8 @@ class Agent:
         try:
             await server.wait_for_termination()
         finally:
-            await server.stop(0)
+            self._configuration.hang_up()
+            await server.stop(0.5)
 
     @asynccontextmanager
     async def _hold_server(self) -> AsyncIterator[None]:
@@ -224,6 +227,18 @@ class Agent:
             await self._env.clock.sleep(HOUSEKEEPING_S)
             with contextlib.suppress(*_AWAY):
                 await self._rotate()
+            self._reread_master()
+
+    def _reread_master(self) -> None:
+        try:
+            master = read_master(self._settings.master_file)
+        except (OSError, ValueError) as error:
+            _log.warning("gateway_master_unreadable", error=type(error).__name__)
+            return
+        if master != self._master:
+            self._master = master
+            self._publication.set_master(master)
+            _log.info("gateway_master_changed")
 
     async def _rotate(self) -> None:
         log = self._paths.access_log
@@ -243,6 +258,14 @@ class Agent:
 
     def _log_bytes(self) -> int:
         return sum(each.stat().st_size for each in access_log.log_files(self._paths.access_log))
+
+
+def read_master(path: Path) -> bytes:
+    """The newest master: the file's first line (a second one is the old master, while it rotates)."""
+    lines = [line.strip() for line in path.read_bytes().splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"the gateway's master file {path} is empty")
+    return lines[0]
 
 
 async def run_agent(settings: AgentSettings) -> None:

@@ -37,6 +37,9 @@ class Applications:
     def desire(self, view: DeploymentView, resources: Iterable[Resource]) -> None:
         """The deployment is rendered as `resources` now."""
         wanted = {each.identity: each.version for each in resources}
+        if view.version < self._applied.get(view.key, (0, 0))[0]:
+            # Deleted and made anew under the same name: what was applied is of another one.
+            del self._applied[view.key]
         self._desires[view.key] = _Desire(view.version, view.generation, wanted)
         for identity in wanted:
             self._owners[identity] = view.key

@@ -96,7 +96,11 @@ class EvidenceFollower:
                     await self._env.clock.sleep(0)
         finally:
             self.commit()
-            self._reader.close()
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the log."""
+        self._reader.close()
 
     def step(self) -> bool:
         """Take in what there is, commit when due. True if there were lines."""
@@ -168,7 +172,11 @@ class SightingFollower:
                 if not await self.step():
                     await self._env.clock.sleep(POLL_S)
         finally:
-            self._reader.close()
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the log."""
+        self._reader.close()
 
     async def step(self) -> bool:
         """Take in what there is and ship it. True if there were lines."""

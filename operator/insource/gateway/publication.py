@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from insource.domain.identity import gateway_token
 from insource.env import Env
 from insource.gateway.ads import Configuration
 from insource.gateway.application import Applications
 from insource.gateway.paths import GatewayPaths
 from insource.gateway.render import names
-from insource.gateway.render.resources import gateway_token, render_deployment, render_key_list
+from insource.gateway.render.resources import render_deployment, render_key_list
 from insource.gateway.snapshot import load_snapshot, save_snapshot
 from insource.gateway.sources import Source
 from insource.gateway.view import ClientKey, DeploymentKey, DeploymentView, GatewayView
@@ -63,6 +64,13 @@ class Publication:
         """The deployment as it is served now."""
         return self._views.get(key)
 
+    def set_master(self, master: bytes) -> None:
+        """The master was rotated: every deployment's token is another."""
+        self._master = master
+        self._tokens.clear()
+        for view in self._views.values():
+            self._put(view)
+
     async def run(self) -> None:
         """Publish until cancelled."""
         self._resume()
@@ -98,7 +106,7 @@ class Publication:
             dirty, world.dirty = world.dirty, set()
             if first:
                 # What the snapshot knew and the world does not was removed while we were away.
-                dirty |= set(self._views)
+                dirty |= set(self._views) | world.deployments()
                 first = False
             if world.keys_dirty or not self.complete:
                 world.keys_dirty = False

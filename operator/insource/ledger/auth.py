@@ -6,14 +6,20 @@ the last minute keep working; any other caller is told to try again.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 from typing import Protocol
+
+import structlog
 
 from insource.api import meta
 from insource.env import Clock
 from insource.kube.client import ApiError, Client
 
+_log = structlog.get_logger(__name__)
+
+REVIEW_TIMEOUT_S = 5.0
 CACHE_S = 60.0
 REFUSED_CACHE_S = 10.0
 CACHE_SIZE = 4096
@@ -64,9 +70,14 @@ class ClusterTokenReviewer:
 
     async def review(self, token: str, audience: str) -> str | None:
         try:
-            status = await self._client.token_review(token, [audience])
+            async with asyncio.timeout(REVIEW_TIMEOUT_S):
+                status = await self._client.token_review(token, [audience])
         except ApiError as error:
+            _log.warning("token_review_failed", status=error.status, reason=error.reason)
             raise ReviewUnavailableError(f"TokenReview answered {error.status} {error.reason}") from None
+        except TimeoutError:
+            _log.warning("token_review_failed", status=0, reason="Timeout")
+            raise ReviewUnavailableError(f"no TokenReview within {REVIEW_TIMEOUT_S} s") from None
         # Note: a review that ignores audiences answers without them; such a token was not made for us.
         if not status.get("authenticated") or audience not in status.get("audiences", ()):
             return None

@@ -89,7 +89,12 @@ class _Line:
 def cost_report(facts: CostFacts, query: CostQuery) -> dict[str, Any]:
     """The answer of `GET /v1/cost`, as JSON."""
     within = [view for view in facts.attempts if query.since_ms <= view.started_at_ms < query.until_ms]
-    splits = [(pod, window, _split(pod, facts, window)) for pod in facts.pods for window in _windows(pod, query)]
+    work = _work(facts.attempts)
+    splits = [
+        (pod, window, _split(pod, work.get((pod.namespace, pod.name), ()), facts.rates, window))
+        for pod in facts.pods
+        for window in _windows(pod, query)
+    ]
     lines = _lines(facts, within, splits, query)
     total = _total(within, splits)
     return {
@@ -168,15 +173,20 @@ def _windows(pod: PodSpan, query: CostQuery) -> list[tuple[int, int]]:
     return [(max(start, day * DAY_MS), min(end, (day + 1) * DAY_MS)) for day in days]
 
 
-def _split(pod: PodSpan, facts: CostFacts, window: tuple[int, int]) -> Split:
+def _work(attempts: Iterable[AttemptView]) -> dict[tuple[str, str], list[Work]]:
+    """What each pod, by namespace and name, worked on."""
+    work: dict[tuple[str, str], list[Work]] = {}
+    for view in attempts:
+        if view.pod and view.busy_ms and view.ended_at_ms is not None:
+            held = Work(view.attempt_id, view.ended_at_ms - view.busy_ms, view.ended_at_ms)
+            work.setdefault((view.namespace, view.pod), []).append(held)
+    return work
+
+
+def _split(pod: PodSpan, work: Iterable[Work], rates: Mapping[str, tuple[Rate, ...]], window: tuple[int, int]) -> Split:
     end_ms = window[1] if pod.end_ms is None else pod.end_ms
     lifetime = Lifetime(pod.start_ms, end_ms, pod.count, pod.slots)
-    work = [
-        Work(view.attempt_id, view.ended_at_ms - view.busy_ms, view.ended_at_ms)
-        for view in facts.attempts
-        if view.pod == pod.name and view.namespace == pod.namespace and view.ended_at_ms is not None and view.busy_ms
-    ]
-    return split_lifetime(lifetime, facts.rates.get(pod.accelerator_class, ()), work, *window)
+    return split_lifetime(lifetime, rates.get(pod.accelerator_class, ()), work, *window)
 
 
 def _deployments(within: Iterable[AttemptView], pods: Iterable[PodSpan]) -> list[tuple[str, str]]:
@@ -186,6 +196,8 @@ def _deployments(within: Iterable[AttemptView], pods: Iterable[PodSpan]) -> list
 def _line_json(line: _Line) -> dict[str, Any]:
     allocated = line.busy_nano + line.idle_nano
     priced = line.unpriced_pod_ms == 0
+    # By role idleness lies on a line of its own, so no line has the allocation basis that a price per hour needs.
+    whole = priced and allocated and "role" not in line.key
     return {
         **line.key,
         "requests": len(line.request_ids),
@@ -198,7 +210,7 @@ def _line_json(line: _Line) -> dict[str, Any]:
             "idle": amount_of(line.idle_nano),
             "unpriced_pod_seconds": seconds(line.unpriced_pod_ms),
             "approximate_pods": line.approximate_pods,
-            "per_audio_hour": per_hour(allocated, line.in_house_audio_ms) if priced and allocated else None,
+            "per_audio_hour": per_hour(allocated, line.in_house_audio_ms) if whole else None,
         },
         "vendor": {
             "cost": amount_of(line.vendor_nano),

@@ -183,9 +183,8 @@ def check_pod_spec(spec: Object, path: str) -> list[Cause]:
     for group in ("initContainers", "containers"):
         for i, container in enumerate(spec.get(group) or []):
             where = f"{path}.{group}[{i}]"
-            for name in ("name", "image"):
-                if not container.get(name):
-                    causes.append(Cause("FieldValueRequired", "Required value", f"{where}.{name}"))
+            missing = [name for name in ("name", "image") if not container.get(name)]
+            causes.extend(Cause("FieldValueRequired", "Required value", f"{where}.{name}") for name in missing)
             if container.get("name") in seen:
                 said = f"Duplicate value: {compact(container['name'])}"
                 causes.append(Cause("FieldValueDuplicate", said, f"{where}.name"))

@@ -14,8 +14,8 @@ from cel.stdlib import add_stdlib_to_context
 from insource.local.store_errors import Cause, Object, unsupported
 
 _RESERVED = frozenset(
-    "true false null in as break const continue else for function if import let loop package namespace return var "
-    "void while".split()
+    {"true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import"}
+    | {"let", "loop", "package", "namespace", "return", "var", "void", "while"}
 )
 
 
@@ -29,8 +29,8 @@ def _context() -> Any:
 
 _CONTEXT = _context()
 _NATIVE = frozenset(
-    "has size all exists exists_one map filter matches startsWith endsWith contains int uint double string bytes "
-    "timestamp duration type dyn".split()
+    {"has", "size", "all", "exists", "exists_one", "map", "filter", "matches", "startsWith", "endsWith", "contains"}
+    | {"int", "uint", "double", "string", "bytes", "timestamp", "duration", "type", "dyn"}
 )
 
 

@@ -64,7 +64,7 @@ def _pointer(text: Any) -> list[str]:
     return [step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:]]
 
 
-def _index(container: list[Any], step: str, limit: int) -> int:
+def _index(step: str, limit: int) -> int:
     if not step.isdigit() or int(step) > limit:
         raise _refused()
     return int(step)
@@ -75,7 +75,7 @@ def _at(document: Any, path: list[str]) -> Any:
         if isinstance(document, dict) and step in document:
             document = document[step]
         elif isinstance(document, list):
-            document = document[_index(document, step, len(document) - 1)]
+            document = document[_index(step, len(document) - 1)]
         else:
             raise _refused()
     return document
@@ -97,7 +97,7 @@ def _add(document: Any, path: list[str], value: Any) -> Any:
     if isinstance(container, dict):
         container[path[-1]] = value
     elif isinstance(container, list):
-        position = len(container) if path[-1] == "-" else _index(container, path[-1], len(container))
+        position = len(container) if path[-1] == "-" else _index(path[-1], len(container))
         container.insert(position, value)
     else:
         raise _refused()

@@ -214,7 +214,8 @@ def after_exit(
     back_off: BackOff,
 ) -> Container:
     """The container's program is gone. `reason` empty: `Completed` or `Error` by the exit code."""
-    pause_s = 0.0 if now_s - container.started_s >= STEADY_S else container.pause_s
+    steady = container.running and now_s - container.started_s >= STEADY_S
+    pause_s = 0.0 if steady else container.pause_s
     return replace(
         container,
         phase=Phase.TERMINATED,

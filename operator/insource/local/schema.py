@@ -181,9 +181,8 @@ def _validate_structure(value: Any, old: Any, node: Node, path: str, causes: lis
             causes.append(cause)
     if isinstance(value, dict):
         before = old if isinstance(old, dict) else {}
-        for name in node.required:
-            if name not in value:
-                causes.append(Cause("FieldValueRequired", "Required value", f"{path}.{name}" if path else name))
+        missing = [f"{path}.{name}" if path else name for name in node.required if name not in value]
+        causes.extend(Cause("FieldValueRequired", "Required value", where) for where in missing)
         for name, item in value.items():
             child = node.properties.get(name) or node.additional
             if child is not None:
@@ -280,9 +279,8 @@ def _checks(declared: Object) -> list[Check]:
     if declared.get("format"):
         checks.extend(_format(declared["format"]))
     checks.extend(_lengths(declared))
-    for word in ("oneOf", "anyOf", "allOf", "not"):
-        if declared.get(word):
-            checks.append(_combination(word, declared[word], declared))
+    combined = [word for word in ("oneOf", "anyOf", "allOf", "not") if declared.get(word)]
+    checks.extend(_combination(word, declared[word], declared) for word in combined)
     if declared.get("multipleOf"):
         checks.append(_multiple(declared["multipleOf"]))
     return checks
@@ -372,13 +370,13 @@ def _lengths(declared: Object) -> list[Check]:
     for word, unit in (("Length", "bytes"), ("Items", "items"), ("Properties", "properties")):
         least, most = declared.get(f"min{word}"), declared.get(f"max{word}")
         if least is not None:
-            checks.append(_least(int(least), word, unit))
+            checks.append(_least(int(least), word))
         if most is not None:
             checks.append(_most(int(most), word, unit))
     return checks
 
 
-def _least(limit: int, word: str, unit: str) -> Check:
+def _least(limit: int, word: str) -> Check:
     noun = {"Length": "chars long", "Items": "items", "Properties": "properties"}[word]
 
     def check(value: Any, path: str) -> Cause | None:

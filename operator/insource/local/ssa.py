@@ -11,7 +11,6 @@ from typing import Any
 
 from insource.local.schema import OPEN, Node, compact
 
-
 Fields = dict[str, Any]
 DOT: Fields = {".": {}}
 

@@ -299,8 +299,7 @@ class Store:
                 415,
                 "UnsupportedMediaType",
                 "the body of the request was in an unknown format - accepted media types include: "
-                "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, "
-                "application/apply-patch+cbor",
+                "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
             )
         old = self.get(found, namespace, name)
         if subresource == "scale":
@@ -382,7 +381,7 @@ class Store:
         key: Key = (kind.ref, space, name)
         live = self.state.find(key)
         if kind.custom:
-            _check_declared(kind, config, space, name)
+            _check_declared(kind, config, name)
         if subresource == "status":
             config = {k: v for k, v in config.items() if k in ("apiVersion", "kind", "metadata", "status")}
             config["metadata"] = {}
@@ -508,10 +507,10 @@ def _check_subresource(kind: ResourceKind, subresource: str) -> None:
         raise unsupported(f"the subresource {subresource!r} of {kind.plural}")
 
 
-def _check_declared(kind: ResourceKind, config: Object, namespace: str, name: str) -> None:
+def _check_declared(kind: ResourceKind, config: Object, name: str) -> None:
     bogus = ssa.undeclared({k: v for k, v in config.items() if k != "metadata"}, kind.schema)
     if bogus:
-        where = f"{namespace}/{name}; {kind.api_version}, Kind={kind.kind}"
+        where = f"/{name}; {kind.api_version}, Kind={kind.kind}"
         raise ApiError(
             500, "", f"failed to create typed patch object ({where}): {bogus[0]}: field not declared in schema"
         )

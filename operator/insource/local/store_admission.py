@@ -121,7 +121,7 @@ class Admission:
                 causes.append(Cause("FieldValueInvalid", f'Invalid value: "{said}": must be {kind.kind}', "kind"))
             causes += validate(new, old, kind.schema, "")
             causes += _scale_causes(kind, new)
-            if causes and causes[0].field == "metadata.name" and SKIPPED_RULES not in causes:
+            if causes and causes[0].reason == "FieldValueRequired" and SKIPPED_RULES not in causes:
                 causes.append(SKIPPED_RULES)
         if causes:
             raise invalid(kind.kind, kind.group, new["metadata"].get("name", ""), causes)
@@ -191,9 +191,8 @@ class Admission:
             raise conflict(kind.plural, kind.group, before["name"])
         if not patched and kind.custom and (not version or version == "0"):
             text = "Invalid value: 0: must be specified for an update"
-            raise invalid(
-                kind.kind, kind.group, before["name"], [Cause("FieldValueInvalid", text, "metadata.resourceVersion")]
-            )
+            cause = Cause("FieldValueInvalid", text, "metadata.resourceVersion")
+            raise invalid(kind.plural, kind.group, before["name"], [cause])
 
     def _check_finalizers(self, kind: ResourceKind, new: Object, old: Object) -> None:
         had = old["metadata"].get("finalizers") or []

@@ -41,16 +41,18 @@ class ApiError(Exception):
 
     def status(self) -> Object:
         """The `v1 Status` object."""
-        return {
+        status: Object = {
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
-            "details": self.details,
-            "code": self.code,
         }
+        if self.reason:
+            status["reason"] = self.reason
+        if self.details or self.reason in ("NotAcceptable", "Invalid"):
+            status["details"] = self.details
+        return {**status, "code": self.code}
 
 
 def _details(group: str, kind: str, name: str) -> Object:

@@ -61,6 +61,12 @@ class State:
             for name in sorted(names):
                 yield names[name]
 
+    def everything(self) -> Iterator[tuple[Key, Object]]:
+        """All objects, CRDs before the rest (their kinds must be known first)."""
+        for ref in sorted(self._objects, key=lambda ref: (ref[1] != "customresourcedefinitions", ref)):
+            for obj in self.objects(ref, None):
+                yield (ref, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]), obj
+
     def by_uid(self, uid: str) -> Key | None:
         return self._by_uid.get(uid)
 

@@ -77,8 +77,6 @@ def _pod(obj: Object, now: datetime) -> list[Any]:
     ]
     ready = sum(1 for item in states if item.get("ready"))
     restarts = sum(int(item.get("restartCount") or 0) for item in states)
-    conditions = lookup(status, ("conditions",)) or []
-    gates = "<none>"
     return [
         obj["metadata"]["name"],
         f"{ready}/{len(spec.get('containers') or []) + len(sidecars)}",
@@ -88,7 +86,7 @@ def _pod(obj: Object, now: datetime) -> list[Any]:
         status.get("podIP") or "<none>",
         spec.get("nodeName") or "<none>",
         status.get("nominatedNodeName") or "<none>",
-        gates if conditions is not None else gates,
+        "<none>",
     ]
 
 
@@ -252,9 +250,7 @@ _BUILTIN: dict[tuple[str, str], tuple[Columns, Cells]] = {
     ),
     ("", "services"): (_columns("Name Type Cluster-IP External-IP Port(s) Age", "Selector"), _service),
     ("", "nodes"): (
-        _columns(
-            "Name Status Roles Age Version", "Internal-IP External-IP OS-Image Kernel-Version Container-Runtime"
-        ),
+        _columns("Name Status Roles Age Version", "Internal-IP External-IP OS-Image Kernel-Version Container-Runtime"),
         _node,
     ),
     ("", "events"): ([(n, "string", 0) for n in ("Last Seen", "Type", "Reason", "Object", "Message")], _event),
@@ -275,10 +271,7 @@ _BUILTIN: dict[tuple[str, str], tuple[Columns, Cells]] = {
         lambda o, now: [o["metadata"]["name"], len(o.get("secrets") or []), _created(o, now)],
     ),
     ("", "persistentvolumeclaims"): (
-        [
-            (n, "string", 0)
-            for n in ("Name", "Status", "Volume", "Capacity", "Access Modes", "StorageClass", "Age")
-        ],
+        [(n, "string", 0) for n in ("Name", "Status", "Volume", "Capacity", "Access Modes", "StorageClass", "Age")],
         _claim,
     ),
     ("discovery.k8s.io", "endpointslices"): (_columns("Name AddressType Ports Endpoints Age"), _slice),

@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from insource.api import meta
-from insource.domain.builtin import builtin_manifests
+from insource.api.catalogue import builtin_objects
 from insource.domain.snapshot import Settings
 from insource.env import Env, system_env
 from insource.kube import resources
@@ -144,7 +144,7 @@ class Operator:
         while not self._catalogue_applied:
             if self._elector.leads():
                 try:
-                    applied = await apply_catalogue(self._client, builtin_manifests())
+                    applied = await apply_catalogue(self._client, builtin_objects(self._settings.image))
                     self._catalogue_applied = True
                     _log.info("catalogue_applied", entries=applied)
                 except ApiError as error:

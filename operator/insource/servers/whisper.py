@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import structlog
+
 from insource.servers.application import TranscriptionServer
-from insource.servers.model_files import locate_model, verify_model
+from insource.servers.model_files import ModelUnavailableError, locate_model, verify_model
 from insource.servers.program import run_server
 from insource.servers.recognition import BadAudioError, Options, Recogniser, Recognition
 from insource.servers.settings import ServerSettings
 from insource.servers.transcripts import Segment, Word
+
+log = structlog.get_logger("insource.servers")
 
 SAMPLE_RATE = 16_000
 SHORTEST_S = 0.1
@@ -24,9 +28,13 @@ BEAM_SIZE = 5
 
 
 def run_whisper(settings: ServerSettings) -> None:
-    """Serve until SIGTERM. Raises `ModelUnavailableError` if the weights are missing or differ from `model_sha256`."""
-    folder = locate_model(settings.model_uri)
-    run_server(settings, TranscriptionServer(settings, whisper_loader(folder, settings)))
+    """Serve until SIGTERM. Exit status 1, and the reason in the log, if the weights are missing or not those wanted."""
+    try:
+        folder = locate_model(settings.model_uri)
+        run_server(settings, TranscriptionServer(settings, whisper_loader(folder, settings)))
+    except ModelUnavailableError as error:
+        log.error("model_unavailable", problem=str(error))
+        raise SystemExit(1) from None
 
 
 def whisper_loader(folder: Path, settings: ServerSettings) -> Callable[[], Recogniser]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from insource.api import meta
+from insource.api.accelerator_class import AcceleratorClassSpec
+from insource.api.catalog_model import Source
+from insource.api.inference_runtime import InferenceRuntimeSpec
+from insource.api.kinds import Resource
 from insource.domain.build.pod import (
     CONTAINER_SECURITY,
     GRACE_BEYOND_REQUEST_S,
@@ -15,7 +20,7 @@ from insource.domain.build.pod import (
     pod_base,
     variable,
 )
-from insource.domain.names import revision_hash
+from insource.domain.names import digest, revision_hash
 from insource.domain.references import InHouseTarget
 from insource.domain.snapshot import ModelDeployment, Settings
 
@@ -26,21 +31,26 @@ CACHE_DIR = "/var/cache/insource"
 
 def revision_of(deployment: ModelDeployment, target: InHouseTarget) -> str:
     """The revision's hash: of what decides how the backend serves, not of who rendered it."""
-    serving = {
-        "model": target.model.name,
-        "source": target.source.model_dump(mode="json", exclude={"profiles"}),
-        "runtime": [target.runtime.name, target.runtime.spec.model_dump(mode="json", exclude={"slots"})],
-        "class": [
-            target.class_.name,
-            target.class_.spec.model_dump(
-                mode="json", include={"resource_name", "node_selector", "tolerations", "runtime_class_name"}
-            ),
-        ],
-        "count": target.count,
-        "slots": target.slots,
-        "startup": target.startup_timeout_s,
-    }
-    return revision_hash(deployment.namespace, deployment.name, target.backend, serving)
+    how = [
+        _referred(target.source, target.runtime, target.class_),
+        target.count,
+        target.slots,
+        target.startup_timeout_s,
+    ]
+    return revision_hash(deployment.namespace, deployment.name, target.backend, [target.model.name, *how])
+
+
+@lru_cache(maxsize=512)
+def _referred(source: Source, runtime: Resource[InferenceRuntimeSpec], class_: Resource[AcceleratorClassSpec]) -> str:
+    """The part of a revision that is the same for all who refer to the same objects. By identity, hence the cache."""
+    scheduling = {"resource_name", "node_selector", "tolerations", "runtime_class_name"}
+    return digest(
+        [
+            source.model_dump(mode="json", exclude={"profiles"}),
+            [runtime.name, runtime.spec.model_dump(mode="json", exclude={"slots"})],
+            [class_.name, class_.spec.model_dump(mode="json", include=scheduling)],
+        ]
+    )
 
 
 def labels_of(deployment: ModelDeployment, target: InHouseTarget, revision: str) -> dict[str, str]:

@@ -42,5 +42,5 @@ def manifest(
     if owner is not None:
         metadata["ownerReferences"] = [owner_reference(owner)]
     result: Manifest = {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body}
-    metadata["annotations"] = {meta.ANNOTATION_APPLIED: digest(result, 16)}
+    metadata["annotations"] = {meta.ANNOTATION_APPLIED: digest(result, 20)}
     return result

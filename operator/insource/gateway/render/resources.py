@@ -6,7 +6,6 @@ A version that only depends on the content lets a restarted agent recognise what
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -34,11 +33,6 @@ class Resource:
     def identity(self) -> tuple[str, str]:
         """(type URL, name)."""
         return (self.type_url, self.name)
-
-
-def gateway_token(master: bytes, namespace: str) -> str:
-    """What proves to a namespace's adapters that a request came through the gateway: hex HMAC-SHA256."""
-    return hmac.new(master, namespace.encode(), hashlib.sha256).hexdigest()
 
 
 def render_deployment(

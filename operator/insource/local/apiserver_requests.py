@@ -1,0 +1,142 @@
+"""What an API request means: its path, its query, its body. Knows nothing of the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import yaml
+
+from insource.local import apiserver_protobuf as protobuf
+from insource.local.store_errors import ApiError, Cause, bad_request, invalid
+
+PATCH_TYPES = {
+    "application/merge-patch+json": "merge",
+    "application/json-patch+json": "json",
+    "application/strategic-merge-patch+json": "strategic",
+    "application/apply-patch+yaml": "apply",
+}
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as the API server reads it: timestamps stay text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for letter, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a path names; `name` and `subresource` may be empty, `namespace` None means all."""
+
+    group: str
+    version: str
+    plural: str
+    namespace: str | None = None
+    name: str = ""
+    subresource: str = ""
+
+
+def parse_path(path: str) -> Target | None:
+    """`/api/v1/...` and `/apis/G/V/...` that name a resource; None for anything else."""
+    parts = path.strip("/").split("/")
+    if parts[0] == "api" and len(parts) > 2:
+        group, version, rest = "", parts[1], parts[2:]
+    elif parts[0] == "apis" and len(parts) > 3:
+        group, version, rest = parts[1], parts[2], parts[3:]
+    else:
+        return None
+    namespace = None
+    if rest[0] == "namespaces" and len(rest) > 2 and not (group == "" and rest[2] in ("status", "finalize")):
+        namespace, rest = rest[1], rest[2:]
+    if len(rest) > 3:
+        return None
+    return Target(group, version, rest[0], namespace, *rest[1:])
+
+
+def read_body(raw: bytes, content_type: str, validation: str, kind: str) -> Any:
+    """A request body as JSON data. A missing Content-Type is JSON. Raises ApiError 400, 415."""
+    media = content_type.partition(";")[0].strip().lower() or "application/json"
+    if media == "application/vnd.kubernetes.protobuf":
+        return protobuf.decode(raw)
+    if "yaml" in media:
+        return _read_yaml(raw)
+    if media == "application/json" or media.endswith("+json"):
+        if validation == "Strict":
+            return _read_strict(raw, kind)
+        try:
+            return orjson.loads(raw)
+        except orjson.JSONDecodeError as error:
+            raise bad_request(f"the request body is not JSON: {error}") from error
+    raise ApiError(
+        415,
+        "UnsupportedMediaType",
+        f"the body of the request was in an unknown format ({media}) - accepted media types include: "
+        "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+    )
+
+
+def _read_yaml(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        # Through JSON, which turns a boolean key (`y: 1`) into text, as the API server does.
+        return json.loads(json.dumps(yaml.load(raw, Loader=_Loader)))
+    except (yaml.YAMLError, TypeError) as error:
+        raise bad_request(f"error decoding YAML: {error}") from error
+
+
+def _read_strict(raw: bytes, kind: str) -> Any:
+    twice: list[str] = []
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in items:
+            if name in found:
+                twice.append(name)
+            found[name] = value
+        return found
+
+    try:
+        body = json.loads(raw, object_pairs_hook=pairs)
+    except ValueError as error:
+        raise bad_request(f"the request body is not JSON: {error}") from error
+    if twice:
+        said = ", ".join(f'duplicate field "{name}"' for name in twice)
+        raise bad_request(f"{kind} cannot be handled as a {kind}: strict decoding error: {said}")
+    return body
+
+
+def is_dry_run(query: Mapping[str, str]) -> bool:
+    """Raises ApiError 422 for anything but `All`."""
+    value = query.get("dryRun", "")
+    if value in ("", "All"):
+        return value == "All"
+    cause = Cause("FieldValueNotSupported", f'Unsupported value: ["{value}"]: supported values: "All"', "dryRun")
+    raise invalid("CreateOptions", "meta.k8s.io", "", [cause])
+
+
+def field_manager(query: Mapping[str, str], user_agent: str) -> str:
+    return query.get("fieldManager") or user_agent.partition("/")[0] or "unknown"
+
+
+def is_true(text: str | None) -> bool:
+    return text is not None and text.lower() in ("true", "1", "")
+
+
+def number(query: Mapping[str, str], name: str) -> int | None:
+    """Raises ApiError 400 if the parameter is there and is no whole number."""
+    text = query.get(name)
+    if not text:
+        return None
+    if not text.isdigit():
+        raise bad_request(f"the query parameter {name} must be a whole number, got {text!r}")
+    return int(text)

@@ -1,0 +1,344 @@
+"""A small cluster under virtual time: the store, a person who edits, things that make pods ready, and our operator.
+
+Everything happens in one thread, one step after another, in an order drawn from the seed; so a seed repeats a run.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from insource.api.catalogue import builtin_objects
+from insource.domain.identity import gateway_token, token_digest
+from insource.domain.snapshot import Settings
+from insource.kube import resources
+from insource.kube.client import ApiError
+from insource.kube.informer import Informer, InformerOptions
+from insource.kube.resources import Object, Resource, key_of, resource_of
+from insource.local.store import Store
+from insource.reconciler.controller import Controller
+from insource.reconciler.reconcile import Work
+from insource.wire.gateway import Applied, AppliedDeployment
+from tests.sim.store_client import Crash, Faults, StoreClient
+from tests.sim.virtual import virtual_env
+
+GATEWAY = "http://gateway"
+_CRDS = Path(__file__).resolve().parents[2] / "crds"
+_SETTINGS = Settings(image="insource/insource:test", ledger_url="http://ledger", gateway_url="http://front")
+_COMPARED = (
+    resources.MODEL_DEPLOYMENTS,
+    resources.VENDORS,
+    resources.DEPLOYMENTS,
+    resources.SERVICES,
+    resources.CONTROLLER_REVISIONS,
+    resources.CONFIG_MAPS,
+    resources.SERVICE_ACCOUNTS,
+)
+Edit = Callable[["World"], None]
+
+
+@cache
+def _manifests() -> tuple[Object, ...]:
+    crds = [yaml.safe_load(path.read_text()) for path in sorted(_CRDS.glob("*.yaml"))]
+    return (*crds, *builtin_objects())
+
+
+class OperatorProcess:
+    """One life of the operator: its caches and queue are lost when it dies."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.client = StoreClient(world.store, world.faults, world.check)
+        self.controller = Controller(
+            self.client,
+            world.env,
+            _SETTINGS,
+            identity="sim",
+            gateway_urls=(GATEWAY,),
+            token_digests=lambda namespace: (token_digest(gateway_token(b"master", namespace)),),
+            may_write=lambda: True,
+        )
+        labels = "app.kubernetes.io/managed-by=insource"
+        ours = (*self.controller.caches.children, resources.PODS)
+        self.informers = {
+            resource: Informer(
+                self.client,
+                resource,
+                world.env,
+                lambda obj: obj,
+                InformerOptions(labels=labels if resource in ours else "", page=3),
+                known,
+            )
+            for resource, known in self.controller.caches.by_resource().items()
+        }
+        self.seen: dict[Resource, str] = {}
+
+    async def start(self) -> None:
+        """List everything, as at a start, and look at everything, as when leadership begins."""
+        for resource in self.informers:
+            await self.relist(resource)
+        self.controller.resync()
+
+    async def relist(self, resource: Resource) -> None:
+        """A whole list: closes every gap."""
+        await self.informers[resource].relist()
+        self.seen[resource] = str(self.world.store.resource_version)
+
+    async def deliver(self, resource: Resource, lossy: bool) -> None:
+        """Some of the events that have happened since; perhaps one is lost, or comes twice. 410 means a list."""
+        rng, informer = self.world.rng, self.informers[resource]
+        try:
+            events = [
+                event
+                async for event in self.client.watch(
+                    resource, resource_version=self.seen[resource], labels=informer._options.labels
+                )
+            ]
+        except ApiError as error:
+            if error.status != 410:
+                raise
+            await self.relist(resource)
+            return
+        for event in events[: rng.randint(0, len(events)) if lossy else None]:
+            self.seen[resource] = event.object["metadata"]["resourceVersion"]
+            for _ in range(rng.choice((0, 1, 1, 1, 1, 1, 1, 2)) if lossy else 1):
+                if event.type == "DELETED":
+                    informer.cache.observe_deleted(copy.deepcopy(event.object))
+                else:
+                    informer.cache.observe(copy.deepcopy(event.object))
+
+    async def work(self) -> bool:
+        """One pass over one object; False if nothing is ready."""
+        work = self.controller.queue.pop()
+        if work is None:
+            return False
+        await self.controller.work_on(work)
+        return True
+
+    def hear(self) -> None:
+        """What the pollers would have heard from gateways and adapters."""
+        for name in self.controller.observations.note_applied(GATEWAY, self.world.applied()):
+            namespace, _, deployment = name.partition("/")
+            self.controller.queue.add(Work("deployment", namespace, deployment))
+        for vendor in self.world.objects(resources.VENDORS):
+            key = key_of(vendor)
+            if self.controller.observations.note_credentials(
+                key, self.world.has_key, "" if self.world.has_key else "no Secret"
+            ):
+                self.controller.queue.add(Work("vendor", *key))
+                self.controller.vendor_users(key)
+
+
+class World:
+    """The cluster. `faults` may be switched off at any time (`calm`)."""
+
+    def __init__(
+        self, seed: int, *, crash: float = 0.0, refuse: float = 0.0, lose_answer: float = 0.0, lossy: bool = False
+    ) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.env, self.clock = virtual_env(seed)
+        self.faults = Faults(random.Random(seed + 1), crash, refuse, lose_answer)
+        self.lossy = lossy
+        self.has_key = True
+        self.store = Store(self.env, history=60 if lossy else 10_000)
+        self.restarts = 0
+        self._generations: dict[str, int] = {}
+        for name in ("voice", "insource-system"):
+            self.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        for manifest in _manifests():
+            self.put(manifest)
+        self.operator = OperatorProcess(self)
+
+    # --- the cluster's other inhabitants
+
+    def put(self, obj: Object) -> None:
+        """Somebody creates an object, or replaces its spec (and nothing else)."""
+        metadata = obj["metadata"]
+        ref, namespace, name = self._ref(obj), metadata.get("namespace"), metadata["name"]
+        live = self.store.find(ref, namespace, name)
+        if live is None:
+            self.store.create(ref, obj, namespace, field_manager="person")
+        else:
+            self.store.update(ref, namespace, name, {**live, "spec": obj["spec"]}, field_manager="person")
+
+    def remove(self, resource: Resource, name: str, namespace: str = "") -> None:
+        """Somebody deletes an object; one that is gone is fine."""
+        if self.store.find((resource.group, resource.plural), namespace or None, name) is not None:
+            self.store.delete((resource.group, resource.plural), namespace or None, name)
+
+    def remove_named(self, title: str) -> None:
+        """Somebody deletes an object by its title in `picture`."""
+        kind, _, path = title.partition(" ")
+        namespace, _, name = path.partition("/")
+        self.remove(next(resource for resource in _COMPARED if resource.kind == kind), name, namespace)
+
+    def objects(self, resource: Resource) -> list[Object]:
+        """Every object of a kind, to read."""
+        return self.store.list((resource.group, resource.plural)).items
+
+    def run_workloads(self) -> None:
+        """What Deployment controller, scheduler and kubelet do, all at once: what should run, runs."""
+        for deployment in self.objects(resources.DEPLOYMENTS):
+            metadata, wanted = deployment["metadata"], deployment["spec"].get("replicas", 1)
+            status = {
+                "observedGeneration": metadata["generation"],
+                "replicas": wanted,
+                "readyReplicas": wanted,
+                "updatedReplicas": wanted,
+                "availableReplicas": wanted,
+            }
+            if any((deployment.get("status") or {}).get(name) != value for name, value in status.items()):
+                patch = {"status": status}
+                self.store.patch(
+                    ("apps", "deployments"),
+                    metadata["namespace"],
+                    metadata["name"],
+                    patch,
+                    "merge",
+                    subresource="status",
+                )
+
+    def applied(self) -> Applied:
+        """A gateway that applies at once what the statuses say."""
+        versions = {
+            str(key_of(deployment)): AppliedDeployment(
+                version=deployment["status"]["traffic"]["version"], generation=deployment["metadata"]["generation"]
+            )
+            for deployment in self.objects(resources.MODEL_DEPLOYMENTS)
+            if (deployment.get("status") or {}).get("traffic")
+        }
+        return Applied(pod="gateway", epoch="1", deployments=versions)
+
+    # --- running
+
+    async def run(self, edits: list[Edit], steps: int = 400) -> None:
+        """Start the operator, and let everything happen in an order of chance until all edits are made."""
+        await self._survive(self.operator.start)
+        todo = list(edits)
+        for _ in range(steps):
+            await self._survive(self._step, todo)
+        for edit in todo:
+            edit(self)
+
+    async def settle(self) -> int:
+        """No more faults: run until nothing happens any more. Returns the number of rounds."""
+        self.faults.crash = self.faults.refuse = self.faults.lose_answer = 0.0
+        self.lossy = False
+        quiet = 0
+        for rounds in range(200):
+            before = self.store.resource_version
+            self.run_workloads()
+            for resource in self.operator.informers:
+                await self.operator.relist(resource)
+            self.operator.hear()
+            self.clock.time += 400
+            while await self.operator.work():
+                self.operator.hear()
+            quiet = quiet + 1 if self.store.resource_version == before else 0
+            if quiet == 3:
+                return rounds
+        raise AssertionError(f"seed {self.seed}: never settles; last writes {self.operator.client.writes[-6:]}")
+
+    async def restart(self) -> None:
+        """The operator is killed and started again."""
+        self.restarts += 1
+        self.operator = OperatorProcess(self)
+        await self.operator.start()
+
+    async def _step(self, todo: list[Edit]) -> None:
+        operator = self.operator
+        match self.rng.randrange(12):
+            case 0 | 1 | 2 | 3:
+                await operator.work()
+            case 4 | 5 | 6 | 7:
+                await operator.deliver(self.rng.choice(list(operator.informers)), self.lossy)
+            case 8:
+                self.run_workloads()
+            case 9:
+                operator.hear()
+            case 10:
+                self.clock.time += self.rng.choice((0.1, 1, 10, 100))
+            case _:
+                if todo and self.rng.random() < 0.3:
+                    todo.pop(0)(self)
+                elif self.lossy and self.rng.random() < 0.2:
+                    await operator.relist(self.rng.choice(list(operator.informers)))
+
+    async def _survive(self, act: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            await act(*arguments)
+        except Crash:
+            while True:
+                try:
+                    await self.restart()
+                    return
+                except Crash:
+                    continue
+
+    # --- what must hold
+
+    def check(self) -> None:
+        """After every write: weights sum to 100, observedGeneration never goes back."""
+        for deployment in self.objects(resources.MODEL_DEPLOYMENTS):
+            status, uid = deployment.get("status") or {}, deployment["metadata"]["uid"]
+            traffic = status.get("traffic")
+            if traffic:
+                total = sum(weight["weight"] for weight in traffic["weights"])
+                assert total == 100, f"seed {self.seed}: weights {traffic['weights']}"
+            observed = status.get("observedGeneration", 0)
+            assert observed >= self._generations.get(uid, 0), f"seed {self.seed}: observedGeneration went back"
+            assert observed <= deployment["metadata"]["generation"]
+            self._generations[uid] = observed
+
+    def picture(self) -> dict[str, Any]:
+        """What a person would call the state: without versions, uids, times, and revisions that nothing uses."""
+        used = {deployment["metadata"]["name"] for deployment in self.objects(resources.DEPLOYMENTS)}
+        picture = {}
+        for resource in _COMPARED:
+            for obj in self.objects(resource):
+                name = obj["metadata"]["name"]
+                if resource is resources.CONTROLLER_REVISIONS and name not in used:
+                    continue
+                title = f"{resource.kind} {obj['metadata']['namespace']}/{name}"
+                picture[title] = _timeless({field: value for field, value in obj.items() if field != "revision"})
+        return picture
+
+    def orphans(self) -> list[str]:
+        """Objects whose owner does not exist."""
+        uids = {obj["metadata"]["uid"] for kind in _COMPARED for obj in self.objects(kind)}
+        return [
+            obj["metadata"]["name"]
+            for kind in _COMPARED
+            for obj in self.objects(kind)
+            for owner in obj["metadata"].get("ownerReferences", ())
+            if owner["uid"] not in uids
+        ]
+
+    def _ref(self, obj: Object) -> tuple[str, str]:
+        if obj["kind"] == "CustomResourceDefinition":
+            return ("apiextensions.k8s.io", "customresourcedefinitions")
+        resource = resource_of(obj)
+        return (resource.group, resource.plural)
+
+
+_FLEETING = frozenset(
+    {"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "observedGeneration",
+     "lastTransitionTime", "version", "revision_number", "lastUpdateTime", "insource.dev/applied"}
+)  # fmt: skip
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _timeless(item) for name, item in value.items() if name not in _FLEETING}
+    if isinstance(value, list):
+        return [_timeless(item) for item in value]
+    # A traffic version counts changes, so it tells how many of them were seen: that is history, not state.
+    return re.sub(r"version \d+", "version N", value) if isinstance(value, str) else value

@@ -1,0 +1,109 @@
+"""The CEL rules of the CRDs fire, by the library that the embedded API uses, with messages a person can act on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from cel.cel import evaluate
+
+from insource.api import crdgen
+from insource.api.kinds import BY_KIND
+from tests.unit.domain_world import spec, vendor_object
+
+
+def violations(schema: dict[str, Any], value: Any, old: Any = None) -> list[str]:
+    """Messages of all rules that a value breaks; transition rules only where there is an old value."""
+    told = []
+    for item in schema.get("x-kubernetes-validations", ()):
+        if "oldSelf" in item["rule"] and old is None:
+            continue
+        names = {"self": value} | ({"oldSelf": old} if old is not None else {})
+        if evaluate(item["rule"], names) is not True:
+            told.append(item["message"])
+    if isinstance(value, dict):
+        for name, child in schema.get("properties", {}).items():
+            if name in value:
+                told += violations(child, value[name], old.get(name) if isinstance(old, dict) else None)
+    if isinstance(value, list):
+        for entry in value:
+            told += violations(schema["items"], entry)
+    return told
+
+
+def check(obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[str]:
+    version = crdgen.definition(BY_KIND[obj["kind"]])["spec"]["versions"][0]
+    return violations(version["schema"]["openAPIV3Schema"], obj, old)
+
+
+def mdep(wanted: dict[str, Any], name: str = "dictation") -> dict[str, Any]:
+    return {"kind": "ModelDeployment", "metadata": {"name": name}, "spec": wanted}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The usual spec with one field replaced, or removed if the value is None."""
+    wanted = spec()
+    at: Any = wanted
+    *steps, last = [int(step) if step.isdigit() else step for step in path.split(".")]
+    for step in steps:
+        at = at[step]
+    if value is None:
+        del at[last]
+    else:
+        at[last] = value
+    return wanted
+
+
+def test_the_usual_spec_breaks_nothing() -> None:
+    assert check(mdep(spec()), mdep(spec())) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("traffic.primary", "nobody", "traffic.primary must be the name of one of spec.backends"),
+        ("traffic.spill.backend", "nobody", "must be the name of a vendor backend"),
+        ("traffic.spill.backend", "inhouse", "must be the name of a vendor backend"),
+        ("traffic.primary", "openai", "must be another backend than traffic.primary"),
+        ("traffic.requestTimeout", "2h", "requestTimeout must be between 1s and 1h"),
+        ("traffic.requestTimeout", "10ms", "requestTimeout must be between 1s and 1h"),
+        ("backends.1.vendor", None, "exactly one of the two"),
+        ("backends.1.inHouse", {"model": "m"}, "exactly one of the two"),
+    ],
+)
+def test_each_rule_fires(path: str, value: Any, words: str) -> None:
+    told = check(mdep(changed(path, value)))
+    assert any(words in message for message in told), told
+
+
+def test_a_vendor_is_used_by_one_backend_only() -> None:
+    wanted = spec()
+    wanted["backends"].append({"name": "second", "vendor": {"name": "openai", "model": "other"}})
+    assert check(mdep(wanted)) == [
+        "two backends use the same Vendor: each Vendor may be used by one backend of a ModelDeployment"
+    ]
+
+
+def test_modality_is_immutable() -> None:
+    old = mdep(spec())
+    told = check(mdep({**spec(), "modality": "Speech"}), old)
+    assert told == ["modality cannot be changed: clients depend on it; create another ModelDeployment instead"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ok"), [("a", True), ("a" * 63, True), ("a" * 64, False), ("1a", False), ("a.b", False), ("a-", False)]
+)
+def test_names_fit_where_they_are_used(name: str, ok: bool) -> None:
+    assert (check(mdep(spec(), name)) == []) is ok
+
+
+def test_a_vendors_endpoint_has_no_slash_at_its_end() -> None:
+    assert check(vendor_object()) == []
+    assert "must not end with '/'" in check(vendor_object(endpoint="https://api.openai.com/v1/"))[0]
+
+
+def test_a_change_of_anything_else_is_allowed() -> None:
+    wanted = yaml.safe_load(yaml.safe_dump(spec(replicas=5)))
+    wanted["traffic"]["spill"]["dailyLimit"] = "7.5"
+    assert check(mdep(wanted), mdep(spec())) == []

@@ -1,0 +1,126 @@
+"""`insource cost`: the table, the JSON, and errors that say what to do."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from syrupy.assertion import SnapshotAssertion
+
+from insource.cli.cost import cost
+from insource.ledger.attempts import ChargeView
+from insource.ledger.report import CostQuery
+from tests.unit.ledger_building import START_MS
+from tests.unit.test_ledger_report import UNTIL_MS, attempt, report
+
+TOKEN = "reader-token"
+
+
+def full_report(by: Any = "backend") -> dict[str, Any]:
+    return report(
+        attempt("a"),
+        attempt("b", outcome="server", measured={}, busy_ms=0),
+        attempt("b", vendor=True, number=2, attempt_id="b.0.2", billed={"audio_ms": 60_000}),
+        attempt("c", vendor=True, charges=(ChargeView("audio_ms", "measured", 60_000, None),)),
+        attempt("d", outcome="unknown"),
+        query=CostQuery(START_MS, UNTIL_MS, by=by),
+    )
+
+
+class Ledger:
+    """A data directory of a running `up`, whose ledger answers what it is told."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.answer: tuple[int, Any] = (200, full_report())
+        self.asked: list[tuple[str, str]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.asked.append((self.path, self.headers["Authorization"]))
+                status, body = outer.answer
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+        url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        (data / "token").write_text(TOKEN + "\n")
+        state = dict.fromkeys(("api_url", "gateway_url", "emulator_url", "agent_url", "run_dir"), "")
+        state |= {"pid": 1, "ledger_url": url, "ledger_reader_token_file": str(data / "token")}
+        (data / "state.json").write_text(json.dumps(state))
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+    def run(self, *arguments: str) -> Any:
+        return CliRunner().invoke(cost, ["--data", str(self.data), *arguments])
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ledger = Ledger(tmp_path)
+        yield ledger
+        ledger.close()
+
+
+@pytest.mark.parametrize("by", ["backend", "role", "day", "deployment"])
+def test_the_table(ledger: Ledger, snapshot: SnapshotAssertion, by: str) -> None:
+    ledger.answer = (200, full_report(by))
+    result = ledger.run("--by", by)
+    assert result.exit_code == 0
+    assert "\x1b" not in result.output, "no colour when piped"
+    assert result.output == snapshot
+    assert ledger.asked == [(f"/v1/cost?by={by}", f"Bearer {TOKEN}")]
+
+
+def test_json_is_the_report(ledger: Ledger) -> None:
+    result = ledger.run("--json", "--namespace", "voice", "--since", "2026-11-23")
+    assert json.loads(result.output) == full_report()
+    assert ledger.asked[0][0] == "/v1/cost?namespace=voice&since=2026-11-23&by=backend"
+
+
+def test_no_usage_yet_says_what_to_do(ledger: Ledger) -> None:
+    ledger.answer = (200, report(pods=()))
+    result = ledger.run()
+    assert result.exit_code == 0
+    assert "insource env" in result.output
+
+
+def test_the_ledgers_refusal_is_shown(ledger: Ledger) -> None:
+    ledger.answer = (400, {"error": {"message": "since must be a time"}})
+    result = ledger.run("--since", "soon")
+    assert result.exit_code == 1
+    assert "since must be a time" in result.output
+    assert TOKEN not in result.output
+
+
+def test_a_ledger_that_is_not_there_names_its_log(ledger: Ledger) -> None:
+    state = json.loads((ledger.data / "state.json").read_text())
+    (ledger.data / "state.json").write_text(json.dumps(state | {"ledger_url": "http://127.0.0.1:1"}))
+    result = ledger.run()
+    assert result.exit_code == 1
+    assert "ledger.log" in result.output
+
+
+def test_no_cluster_says_how_to_start_one(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cost, ["--data", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "insource up" in result.output
