@@ -1,5 +1,6 @@
 """A cluster in this process with a shell image, and the few objects that its tests create."""
 
+# ruff: noqa: ASYNC110  (waiting on a condition of another process)
 from __future__ import annotations
 
 import asyncio

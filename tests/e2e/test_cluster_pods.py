@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from insource.cli.certificates import ensure_certificates
 from insource.local.objects import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -68,9 +71,9 @@ async def test_a_deployment_becomes_pods_and_endpoints_and_goes_without_a_trace(
         await until(lambda: not store.list(REPLICA_SETS, "default").items)
         assert processes_of(tmp_path) == []
         await until(lambda: endpoints(store, "web") == [])
-        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
-            async with session.get(f"{url}/api/v1/nodes") as answer:
-                assert (await answer.json())["items"][0]["metadata"]["name"] == "insource-local"
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with aiohttp.ClientSession(headers=headers) as session, session.get(f"{url}/api/v1/nodes") as answer:
+            assert (await answer.json())["items"][0]["metadata"]["name"] == "insource-local"
 
 
 async def test_a_killed_container_leaves_and_returns_to_the_endpoints(tmp_path: Path) -> None:
@@ -189,6 +192,17 @@ async def test_config_updates_and_tokens_that_the_api_accepts(tmp_path: Path) ->
             await until(lambda: logs.read_text())
             async with session.get(f"{url}/api/v1/namespaces/default/pods/p/log") as answer:
                 assert (await answer.text()).strip() == review["spec"]["token"]
+
+
+async def test_the_api_by_tls(tmp_path: Path) -> None:
+    authority, certificate, key = (tmp_path / name for name in ("ca.crt", "tls.crt", "tls.key"))
+    ensure_certificates(authority, certificate, key, datetime.now(UTC))
+    async with running(tmp_path, tls_certificate=certificate, tls_key=key) as (_, url):
+        assert url.startswith("https://")
+        tls = ssl.create_default_context(cafile=str(authority))
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with aiohttp.ClientSession(headers=headers) as session, session.get(f"{url}/api", ssl=tls) as answer:
+            assert answer.status == 200
 
 
 async def test_deleting_a_namespace_ends_its_pods(tmp_path: Path) -> None:

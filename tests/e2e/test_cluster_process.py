@@ -1,5 +1,6 @@
 """The cluster as the program that people start: killed, stopped, started again; no process is ever left."""
 
+# ruff: noqa: ASYNC110, ASYNC240  (waiting on a condition of another process)
 from __future__ import annotations
 
 import asyncio

@@ -60,9 +60,9 @@ class FakeServer:
         form = await request.post()
         file = form["file"]
         assert isinstance(file, web.FileField)
-        call = {name: value for name, value in form.items() if name != "file"}
+        call: dict[str, Any] = {name: value for name, value in form.items() if name != "file"}
         call |= {
-            "granularities": form.getall("timestamp_granularities[]", []),
+            "granularities": list(form.getall("timestamp_granularities[]", ())),
             "bytes": file.file.read(),
             "filename": file.filename,
             "authorization": request.headers.get("authorization"),
@@ -176,7 +176,8 @@ class Reply:
 
     @property
     def error(self) -> dict[str, Any]:
-        return json.loads(self.body)["error"]
+        error: dict[str, Any] = json.loads(self.body)["error"]
+        return error
 
     @property
     def outcome(self) -> str:

@@ -89,6 +89,10 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in text.split()]
 
 
+async def until_gone(pids: list[int]) -> None:
+    await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
 @pytest.mark.parametrize("side", ["inHouse", "vendor"])
 async def test_killed_under_load(tmp_path: Path, side: str) -> None:
     server, ledger = FakeServer(), FakeLedger()
@@ -117,6 +121,9 @@ async def test_killed_under_load(tmp_path: Path, side: str) -> None:
             except aiohttp.ClientError:
                 await asyncio.sleep(0.02)
 
+    async def until_more(than: int) -> None:
+        await until(lambda: len(answered) > than)
+
     try:
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
             for round_number in range(2):
@@ -125,14 +132,14 @@ async def test_killed_under_load(tmp_path: Path, side: str) -> None:
                         for _ in range(6):
                             group.create_task(load(session))
                     before = len(answered)
-                    await until(lambda before=before: len(answered) > before + 25)
+                    await until_more(before + 25)
                     ledger.away = round_number == 1
-                    await until(lambda before=before: len(answered) > before + 40)
+                    await until_more(before + 40)
                     workers = children(process.pid)
                     process.send_signal(signal.SIGKILL)
                     await process.wait()
                     assert workers
-                    await until(lambda workers=workers: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+                    await until_gone(workers)
             stop.set()
             ledger.away = False
             async with running(values, session) as process:

@@ -22,7 +22,8 @@ from aiohttp.test_utils import TestServer
 from insource.wire.records import RecordBatch
 from tests.unit.ledger_building import ended, started
 
-pytestmark = pytest.mark.gateway
+# Note: each start of the process costs 3 s of CPU, most of it the Kubernetes client's import.
+pytestmark = [pytest.mark.gateway, pytest.mark.timeout(180)]
 
 BATCHES, PER_BATCH, KILLS = 120, 25, 3
 PRICE = {
@@ -111,7 +112,7 @@ class LedgerProcess:
         return await self.process.wait()
 
     async def ready(self, session: aiohttp.ClientSession) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 with contextlib.suppress(aiohttp.ClientError):
                     async with session.get(f"{self.url}/readyz") as answer:

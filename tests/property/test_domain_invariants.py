@@ -83,7 +83,7 @@ def check(world: World) -> None:
         assert sum(weight["weight"] for weight in traffic["weights"]) == 100
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(actions, max_size=15))
 def test_any_history_keeps_the_invariants_and_reaches_a_fixed_point(history: list[tuple[str, Any]]) -> None:
     world = World()

@@ -1,5 +1,6 @@
 """A pod runner without a store: real processes, statuses kept in a list."""
 
+# ruff: noqa: ASYNC110  (waiting on a condition of another process)
 from __future__ import annotations
 
 import asyncio

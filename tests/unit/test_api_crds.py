@@ -48,9 +48,7 @@ def test_schemas_are_structural_and_bounded(kind: Kind) -> None:
             if node.get("x-kubernetes-list-type") == "map":
                 for key in node["x-kubernetes-list-map-keys"]:
                     item = node["items"]
-                    assert (
-                        key in item.get("required", ()) or "default" in item["properties"][key] or key == "revision"
-                    ), where
+                    assert key in item.get("required", ()) or "default" in item["properties"][key], where
             elif node["items"]["type"] == "string":
                 assert node["x-kubernetes-list-type"] in ("set", "atomic"), where
         if node["type"] == "string":

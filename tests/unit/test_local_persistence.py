@@ -81,3 +81,16 @@ def test_a_namespace_that_was_going_still_goes(tmp_path: Path) -> None:
     assert after.find(NAMESPACES, None, "ns") is None
     closed(before)
     closed(after)
+
+
+def test_a_collection_that_a_kill_interrupted_is_finished(tmp_path: Path) -> None:
+    store = filled(tmp_path)
+    owner = store.get(WIDGETS, "ns", "a")
+    reference = {"apiVersion": "v1", "kind": "Widget", "name": "a", "uid": owner["metadata"]["uid"]}
+    store.create(("", "configmaps"), {"metadata": {"name": "child", "ownerReferences": [reference]}}, "ns")
+    # The kill: the owner's removal is in the journal, what follows from it is not.
+    store.state.remove((WIDGETS, "ns", "a"), owner)
+    closed(store)
+    after = opened(tmp_path)
+    assert after.find(("", "configmaps"), "ns", "child") is None
+    closed(after)

@@ -1,5 +1,6 @@
 """Pods as real processes: order, restarts, grace, probes, volumes, refusals. No store, no API."""
 
+# ruff: noqa: ASYNC240  (waiting on a condition of another process)
 from __future__ import annotations
 
 import asyncio

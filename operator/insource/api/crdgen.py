@@ -89,11 +89,6 @@ def definition(kind: Kind) -> Schema:
     }
 
 
-def definitions() -> list[Schema]:
-    """All CustomResourceDefinitions, as plain JSON."""
-    return [definition(kind) for kind in KINDS]
-
-
 def schema_of(model: type[BaseModel]) -> Schema:
     """The structural schema of one model."""
     document = model.model_json_schema(by_alias=True, mode="validation")
@@ -174,6 +169,10 @@ def _structural(node: Schema, defs: Mapping[str, Schema], where: str, inside: tu
                 raise UnstructuralError(f"{where}: a list needs a greatest length")
             result["items"] = _structural(node["items"], defs, f"{where}[]", inside)
             result["items"].pop("description", None)
+            # A key of a list-type map must be required or have a default: the API server refuses the CRD otherwise.
+            for key in result.get("x-kubernetes-list-map-keys", ()):
+                if key not in result["items"].get("required", ()):
+                    result["items"]["properties"][key].setdefault("default", "")
             if "enum" in result["items"] or result["items"]["type"] == "string":
                 result.setdefault("x-kubernetes-list-type", "atomic")
         case "string":

@@ -223,6 +223,7 @@ class _Server:
             return _json(store.scale(kind, target.namespace, target.name))
         if target.subresource not in ("", "status"):
             return _no_page()
+        self._check_version(call.query.get("resourceVersion", ""))
         obj = events_alias.get(store, kind, target.namespace, target.name)
         return self._object(call, obj)
 
@@ -235,6 +236,25 @@ class _Server:
         if "watch" in query and requests.is_true(query["watch"]):
             return await self._watch(call, selectors)
         version = query.get("resourceVersion", "")
+        if query.get("resourceVersionMatch") and not version:
+            text = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+            cause = Cause("FieldValueForbidden", text, "resourceVersionMatch")
+            raise invalid("ListOptions", "meta.k8s.io", "", [cause])
+        self._check_version(version)
+        if query.get("resourceVersionMatch") == "Exact" and version != str(self._store.resource_version):
+            raise unsupported("resourceVersionMatch=Exact of an older version")
+        page = events_alias.list_page(
+            self._store,
+            call.kind,
+            target.namespace,
+            limit=requests.number(query, "limit") or 0,
+            continue_=query.get("continue", ""),
+            **selectors,
+        )
+        return _body(answers.many(call.kind, page, call.form, self._now()), call.form)
+
+    def _check_version(self, version: str) -> None:
+        """A read may not ask for a version that is still to come."""
         if version and not version.isdigit():
             raise bad_request(f"resourceVersion: Invalid value: {version!r}")
         if version and int(version) > self._store.resource_version:
@@ -247,17 +267,6 @@ class _Server:
                     "retryAfterSeconds": 1,
                 },
             )
-        if query.get("resourceVersionMatch") == "Exact" and version != str(self._store.resource_version):
-            raise unsupported("resourceVersionMatch=Exact of an older version")
-        page = events_alias.list_page(
-            self._store,
-            call.kind,
-            target.namespace,
-            limit=requests.number(query, "limit") or 0,
-            continue_=query.get("continue", ""),
-            **selectors,
-        )
-        return _body(answers.many(call.kind, page, call.form, self._now()), call.form)
 
     async def _watch(self, call: _Call, selectors: dict[str, str]) -> web.StreamResponse:
         query = call.query

@@ -95,16 +95,22 @@ def apply(
     *,
     force: bool,
 ) -> tuple[Object, list[Object]]:
-    """`live` with `config` applied by `manager`, and the managedFields after it. Raises ApiError 409 on conflicts."""
+    """`live` with `config` applied by `manager`, and the managedFields after it. Raises ApiError 409 on conflicts.
+
+    Answers `live` itself if this manager has applied the very same before and it still holds.
+    """
     wanted = body(config)
     present = body(live)
     owned = ssa.leaves(wanted, node) if wanted else None
     merged = ssa.merge(present, wanted, node)
-    changed = {} if merged == present else ssa.compare(present, merged, node)[0]
+    unchanged = merged == present
+    changed = {} if unchanged else ssa.compare(present, merged, node)[0]
     if not entries and present:
         before = ssa.everything(present, node)
         entries = [_entry("before-first-apply", "Update", str(live["apiVersion"]), before, now, "")]
     mine = next((entry for entry in entries if _is(entry, manager, "Apply", subresource)), None)
+    if unchanged and mine is not None and mine["fieldsV1"] == owned:
+        return live, entries
     others = [entry for entry in entries if entry is not mine]
     if changed:
         others = _without_conflicts(others, changed, force=force, now=now)

@@ -48,6 +48,7 @@ class Persistence:
             self._store.state.restored(version + VERSION_GAP)
         self._compact()
         self._store.state.journal = self._write
+        self._store.resume()
 
     def close(self) -> None:
         if self._file is not None:

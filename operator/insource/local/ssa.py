@@ -7,6 +7,7 @@ other is only the way to its members. Pure; knows nothing of storage or managers
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from insource.local.schema import OPEN, Node, compact
@@ -70,8 +71,17 @@ def intersect(a: Fields, b: Fields) -> Fields | None:
 def item_key(node: Node, item: Any) -> str:
     """How a list item is named in a set: by its keys in a map list, by its value in a set list."""
     if node.list_type == "map" and isinstance(item, dict):
-        return "k:" + compact(dict(node.key_of(item)))
+        key = node.key_of(item)
+        if all(type(value) is str or type(value) is int for _, value in key):
+            return _written_key(key)
+        return "k:" + compact(dict(key))
     return "v:" + compact(item)
+
+
+@lru_cache(maxsize=65_536)
+def _written_key(key: tuple[tuple[str, str | int], ...]) -> str:
+    # Only for text and integers: 1, 1.0 and True would share a place in the cache.
+    return "k:" + compact(dict(key))
 
 
 def _granular(value: Any, node: Node) -> bool:
@@ -153,6 +163,8 @@ def _compare_child(key: str, old: Any, new: Any, node: Node, changed: Fields, re
 
 def merge(live: Any, applied: Any, node: Node) -> Any:
     """`live` with `applied` laid over it: objects by field, map lists by key, set lists by union, the rest replaced."""
+    if live == applied and type(live) is type(applied):
+        return live
     if isinstance(live, dict) and isinstance(applied, dict) and not node.atomic:
         merged = dict(live)
         for name, item in applied.items():

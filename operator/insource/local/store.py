@@ -406,6 +406,8 @@ class Store:
         merged, entries = managed_fields.apply(
             live, config, entries, kind.schema, manager, subresource, now, force=force
         )
+        if merged is live:
+            return live
         new = self.admission.changed(kind, merged, live, subresource, "Ignore", patched=True)
         if entries:
             new["metadata"]["managedFields"] = entries
@@ -436,6 +438,11 @@ class Store:
         return left
 
     # --- consequences
+
+    def resume(self) -> None:
+        """After a restart: finishes the deletions and collections that a crash interrupted."""
+        self._deletion.resume()
+        self._work()
 
     def _work(self) -> None:
         """Works off what follows from the changes: collection first, then subscribers. Re-entrant calls only add."""

@@ -110,6 +110,15 @@ class Deletion:
             if metadata["ownerReferences"] != before:
                 self._collect(key)
 
+    def resume(self) -> None:
+        """Works off deletions that a crash interrupted; to be called once, after a restart."""
+        for key, obj in list(self.state.everything()):
+            if obj["metadata"].get("deletionTimestamp"):
+                self._follow_deletion(key, obj)
+                self.settle(key)
+            elif obj["metadata"].get("ownerReferences"):
+                self._collect(key)
+
     def _follow_deletion(self, key: Key, obj: Object) -> None:
         finalizers = obj["metadata"].get("finalizers") or []
         uid = obj["metadata"]["uid"]

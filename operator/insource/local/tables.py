@@ -296,8 +296,13 @@ _BUILTIN: dict[tuple[str, str], tuple[Columns, Cells]] = {
         ],
     ),
     ("apiextensions.k8s.io", "customresourcedefinitions"): (
-        [("Name", "string", 0), ("Created At", "date", 0)],
-        lambda o, _: [o["metadata"]["name"], o["metadata"].get("creationTimestamp")],
+        [("Name", "string", 0), ("Scope", "string", 0), ("Versions", "string", 0), ("Created At", "date", 0)],
+        lambda o, _: [
+            o["metadata"]["name"],
+            o["spec"].get("scope"),
+            ",".join(v["name"] + ("(storage)" if v.get("storage") else "") for v in o["spec"]["versions"]),
+            o["metadata"].get("creationTimestamp"),
+        ],
     ),
 }
 

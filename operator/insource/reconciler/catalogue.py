@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import structlog
 
 from insource.api.meta import CATALOG_FIELD_MANAGER
+from insource.domain.drift import covers
 from insource.kube.client import ApiError, Client
 from insource.kube.resources import Object, resource_of
 
@@ -20,12 +21,25 @@ async def apply_catalogue(client: Client, manifests: Iterable[Object]) -> int:
     """
     applied = 0
     for manifest in manifests:
+        resource, name = resource_of(manifest), manifest["metadata"]["name"]
         try:
-            await client.apply(resource_of(manifest), manifest, field_manager=CATALOG_FIELD_MANAGER)
+            if await _is_there(client, manifest):
+                continue
+            await client.apply(resource, manifest, field_manager=CATALOG_FIELD_MANAGER)
         except ApiError as error:
             if error.status != 409:
                 raise
-            _log.info("catalogue_entry_is_the_users", kind=manifest["kind"], name=manifest["metadata"]["name"])
+            _log.info("catalogue_entry_is_the_users", kind=manifest["kind"], name=name)
         else:
             applied += 1
     return applied
+
+
+async def _is_there(client: Client, manifest: Object) -> bool:
+    try:
+        live = await client.get(resource_of(manifest), manifest["metadata"]["name"])
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return False
+    return covers(manifest, live)

@@ -67,7 +67,7 @@ def _settings() -> kopf.OperatorSettings:
 def _registry(client: AiohttpClient, caches: Mapping[Resource, Cache[Any]]) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
-    def login(**_: Any) -> kopf.AiohttpSession:
+    async def login(**_: Any) -> kopf.AiohttpSession:
         return kopf.AiohttpSession(server=client.base_url, aiohttp_session=client.open_session())
 
     kopf.on.login(registry=registry)(login)

@@ -1,0 +1,186 @@
+"""The cluster of `bench.reconcile`: the embedded API server over HTTP, which counts, and a little life behind it.
+
+A Deployment is ready at once; a gateway has applied at once what the statuses ask for. None of that is the operator's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from aiohttp import web
+
+from bench.report import ROOT
+from insource.api.catalogue import builtin_objects
+from insource.env import Env
+from insource.local.apiserver import create_app
+from insource.local.auth import Tokens, User
+from insource.local.store import Store
+
+MDEPS = ("insource.dev", "modeldeployments")
+DEPLOYMENTS = ("apps", "deployments")
+NAMESPACES = 10
+TOKEN = "bench-operator"
+_PATH = re.compile(r"^/apis?/(?:[^/]+/)?v[^/]+/(?:namespaces/[^/]+/)?([^/]+)(?:/([^/]+))?(?:/([^/]+))?$")
+
+
+class BenchCluster:
+    """Counts the writes that come by HTTP, and knows which ModelDeployments are done."""
+
+    def __init__(self, env: Env) -> None:
+        self.store = Store(env, history=400_000)
+        self.tokens = Tokens(self.store, env, {TOKEN: User("operator", groups=("system:masters",))}, b"b" * 32)
+        self.writes: Counter[str] = Counter()
+        self.first_write: dict[str, float] = {}
+        self.done: set[str] = set()
+        self.wanted: dict[str, int] = {}
+        self.versions: dict[str, tuple[int, int]] = {}
+        self.all_done = asyncio.Event()
+        self._unready: list[tuple[str, str]] = []
+        self._prepare()
+        self.store.subscribe(self._changed)
+
+    def _prepare(self) -> None:
+        self._put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "insource-system"}})
+        for number in range(NAMESPACES):
+            self._put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"team-{number}"}})
+        for path in sorted((ROOT / "crds").glob("*.yaml")):
+            self._put(yaml.safe_load(path.read_text()))
+        for obj in builtin_objects():
+            self._put(obj)
+
+    def _put(self, obj: dict[str, Any]) -> None:
+        kind = self.store.kinds.of_object(obj["apiVersion"], obj["kind"])
+        assert kind is not None
+        if self.store.find(kind, None, obj["metadata"]["name"]) is None:
+            self.store.create(kind, obj, None, field_manager="insource-catalog")
+
+    def create(self, number: int) -> None:
+        """A ModelDeployment, as a person would apply it."""
+        name = f"m{number:05d}"
+        self.wanted[name] = 1
+        self.store.create(MDEPS, model_deployment(number, slots=1), f"team-{number % NAMESPACES}")
+
+    def edit(self, number: int, slots: int) -> float:
+        """Somebody changes the slots; the moment of it."""
+        name = f"m{number:05d}"
+        self.done.discard(name)
+        self.all_done.clear()
+        self.wanted[name] += 1
+        self.first_write.pop(name, None)
+        namespace = f"team-{number % NAMESPACES}"
+        live = self.store.get(MDEPS, namespace, name)
+        moment = time.perf_counter()
+        spec = model_deployment(number, slots)["spec"]
+        self.store.update(MDEPS, namespace, name, {**live, "spec": spec})
+        return moment
+
+    def _changed(self, change: str, kind: Any, obj: dict[str, Any]) -> None:
+        metadata = obj["metadata"]
+        if kind.plural == "deployments" and change != "DELETED":
+            if (obj.get("status") or {}).get("observedGeneration", 0) < metadata["generation"]:
+                self._unready.append((metadata["namespace"], metadata["name"]))
+                if len(self._unready) == 1:
+                    asyncio.get_running_loop().call_later(0.02, self._make_ready)
+        elif kind.plural == "modeldeployments" and change != "DELETED":
+            status = obj.get("status") or {}
+            name = metadata["name"]
+            traffic = status.get("traffic")
+            if traffic:
+                self.versions[f"{metadata['namespace']}/{name}"] = (traffic["version"], metadata["generation"])
+            ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
+            if (ready or status.get("primary") == name) and status.get("observedGeneration", 1) >= 1:
+                if ready and status["observedGeneration"] != metadata["generation"]:
+                    return
+                self.done.add(name)
+                if len(self.done) == len(self.wanted):
+                    self.all_done.set()
+
+    def _make_ready(self) -> None:
+        todo, self._unready = self._unready, []
+        for namespace, name in todo:
+            live = self.store.find(DEPLOYMENTS, namespace, name)
+            if live is None:
+                continue
+            replicas = live["spec"].get("replicas", 1)
+            counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas", "availableReplicas"), replicas)
+            status = {"observedGeneration": live["metadata"]["generation"], **counts}
+            self.store.patch(DEPLOYMENTS, namespace, name, {"status": status}, "merge", subresource="status")
+
+    @web.middleware
+    async def count(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Count a write by kind, and note the first one about each ModelDeployment."""
+        if request.method != "GET":
+            found = _PATH.match(request.path)
+            plural, name, sub = found.groups() if found else (request.path, None, None)
+            verb = "" if request.method in ("PATCH", "POST") else f" {request.method.lower()}"
+            self.writes[f"{plural}{'/' + sub if sub else ''}{verb}"] += 1
+            if name and name[0] == "m":
+                self.first_write.setdefault(name[:6], time.perf_counter())
+        return await handler(request)
+
+    async def applied(self, _: web.Request) -> web.Response:
+        """The gateway's answer: everything that a status asks for is applied."""
+        deployments = {
+            name: {"version": version, "generation": generation}
+            for name, (version, generation) in self.versions.items()
+        }
+        return web.json_response({"pod": "gateway", "epoch": "1", "deployments": deployments})
+
+
+def model_deployment(number: int, slots: int) -> dict[str, Any]:
+    """In-house only: three children (Deployment, Service, ControllerRevision)."""
+    return {
+        "apiVersion": "insource.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": f"m{number:05d}", "namespace": f"team-{number % NAMESPACES}"},
+        "spec": {
+            "modality": "Transcription",
+            "backends": [{"name": "inhouse", "inHouse": {"model": "whisper-tiny-en", "slots": slots}}],
+            "traffic": {"primary": "inhouse"},
+        },
+    }
+
+
+@asynccontextmanager
+async def serve(cluster: BenchCluster, folder: Path) -> AsyncIterator[tuple[Path, str]]:
+    """Serve the API and the gateway on kernel-chosen ports: the kubeconfig's path and the gateway's URL."""
+    app = create_app(cluster.store, cluster.tokens)
+    app.middlewares.append(cluster.count)
+    gateway = web.Application()
+    gateway.router.add_get("/applied", cluster.applied)
+    runners = []
+    urls = []
+    try:
+        for application in (app, gateway):
+            runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+            await runner.setup()
+            runners.append(runner)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            urls.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        kubeconfig = folder / "kubeconfig"
+        kubeconfig.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "bench",
+                    "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench"}}],
+                    "clusters": [{"name": "bench", "cluster": {"server": urls[0]}}],
+                    "users": [{"name": "bench", "user": {"token": TOKEN}}],
+                }
+            )
+        )
+        yield kubeconfig, urls[1]
+    finally:
+        for runner in reversed(runners):
+            await runner.cleanup()
