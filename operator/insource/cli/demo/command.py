@@ -22,6 +22,8 @@ from insource.cli.demo.transcribe import transcribe
 from insource.cli.state import Layout, data_option, replace_file
 from insource.env import system_env
 
+PLAIN_WIDTH = 118
+"""Columns where there is no terminal to ask, so that no table is broken."""
 Step = Callable[[Scene], Awaitable[None]]
 STEPS: dict[str, tuple[Step, ...]] = {
     "transcribe": (transcribe,),
@@ -37,7 +39,9 @@ ALL: tuple[Step, ...] = (transcribe, failover, cost)
 @data_option
 def demo(step: str | None, svg: Path | None, data: Path) -> None:
     """Serve real speech in-house beside a vendor, break it, see it heal, and see what it cost."""
-    console = Console(record=svg is not None, width=110 if svg is not None else None)
+    console = Console(record=svg is not None)
+    if svg is not None or not console.is_terminal:
+        console = Console(record=svg is not None, width=PLAIN_WIDTH)
     scene = Scene(console=console, layout=Layout(data), clock=system_env().clock)
     if scene.layout.running_state() is not None:
         raise click.ClickException(

@@ -34,4 +34,4 @@ def missing(scene: Scene, expected_s: float) -> str | None:
 
 def audio_seconds(report: dict[str, Any]) -> float:
     """All measured audio of a cost report, in seconds."""
-    return sum(float(row.get("audio_s", 0)) for row in report.get("rows", []))
+    return sum(float(row["audio_seconds"]) for row in report["rows"])
