@@ -79,7 +79,8 @@ class Installation:
         return json.loads(self.kubectl("get", *arguments, "-o", "json").stdout)
 
     def apply(self, *objects: dict[str, Any]) -> None:
-        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+        # Documents, not a List: kubectl knows how to validate a List only by an old way that our API server has not.
+        self.kubectl("apply", "-f", "-", stdin="\n---\n".join(map(json.dumps, objects)))
 
     def condition(self, name: str, type_: str, namespace: str = "voice") -> dict[str, Any]:
         status = self.get("mdep", name, "-n", namespace).get("status", {})

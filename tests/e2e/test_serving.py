@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import wave
 from pathlib import Path
 from statistics import fmean
@@ -10,10 +11,15 @@ from typing import Any
 import pytest
 from jiwer import wer
 from openai import OpenAI
-from whisper_normalizer.english import EnglishTextNormalizer
 
 from tests.audio import ENCODINGS, Encoding, encode, with_false_duration
 from tests.e2e.installation import CLIPS, EXAMPLES, Installation, eventually
+
+with (
+    warnings.catch_warnings()
+):  # its docstrings have invalid escapes, which Python warns of when it first compiles them
+    warnings.simplefilter("ignore")
+    from whisper_normalizer.english import EnglishTextNormalizer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("e2e-serving")]
 
@@ -42,13 +48,7 @@ def measured_ms(served: Installation, request_id: str) -> int:
 
     def arrived() -> bool:
         rows = served.ledger("/v1/attempts", namespace="voice", request_id=request_id)["attempts"]
-        found[:] = [
-            quantity["quantity"]
-            for row in rows
-            if row["outcome"] == "ok"
-            for quantity in row["quantities"]
-            if quantity["source"] == "measured"
-        ]
+        found[:] = [int(row["measured"]["audio_ms"]) for row in rows if row["outcome"] == "ok"]
         return bool(found)
 
     eventually(arrived, timeout_s=20, what=f"request {request_id} is not in the ledger")
@@ -101,7 +101,7 @@ def test_formats_and_streaming_through_the_gateway(client: Any) -> None:
     create = client.audio.transcriptions.create
     assert create(file=audio, model="whisper-1", response_format="srt").startswith("1\n00:00:0")
     assert create(file=audio, model="whisper-1", response_format="vtt").startswith("WEBVTT")
-    assert "disposed" in create(file=audio, model="whisper-1", response_format="text").lower()
+    assert "young man" in create(file=audio, model="whisper-1", response_format="text").lower()
     verbose = create(
         file=audio, model="whisper-1", response_format="verbose_json", timestamp_granularities=["word", "segment"]
     )

@@ -28,7 +28,7 @@ def test_a_second_holder_is_told_where_the_first_is(tmp_path: Path) -> None:
     with layout.locked():
         layout.write_state(state(pid=4711))
         assert layout.running_state() is not None
-        with pytest.raises(click.ClickException, match="already running.*4711"), layout.locked():
+        with pytest.raises(click.ClickException, match=r"already running.*4711"), layout.locked():
             pass
     assert layout.running_state() is None
     with pytest.raises(click.ClickException, match="insource up"):

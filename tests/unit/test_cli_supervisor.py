@@ -31,7 +31,7 @@ def alive(pid: int) -> bool:
 async def until(check: object, timeout_s: float = 20) -> None:
     assert callable(check)
     async with asyncio.timeout(timeout_s):
-        while not check():
+        while not check():  # noqa: ASYNC110 what is waited for happens in another process
             await asyncio.sleep(0.02)
 
 
@@ -45,7 +45,7 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     return Program("child", (), tmp_path / "log", environment={"PIDS": str(tmp_path)}, grace_s=5)
 
 
-async def test_a_killed_child_is_started_again_and_stop_takes_its_children_along(child: Program, tmp_path: Path) -> None:
+async def test_a_killed_child_is_started_again_and_its_children_end_with_it(child: Program, tmp_path: Path) -> None:
     pids: dict[str, int] = {}
     supervisor = Supervisor(system_env().clock, pids.update)
     supervisor.start(child)
