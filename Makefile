@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 DATA ?= .insource
 STAMP := $(VENV)/.ready
 
-.PHONY: demo up down test check format bench-reconcile bench-gateway generate clean
+.PHONY: demo up down test check format bench-reconcile bench-gateway bench-ledger bench-upload-memory generate clean
 
 demo: $(STAMP)
 	@$(BIN)/python -m insource demo $(if $(STEP),--step $(STEP)) --data $(DATA)
@@ -27,6 +27,7 @@ check: $(STAMP)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m insource.api.crdgen --check crds
+	@$(BIN)/python -m bench.performance --check
 
 format: $(STAMP)
 	@$(BIN)/ruff check --fix -q . || true
@@ -34,8 +35,9 @@ format: $(STAMP)
 
 generate: $(STAMP)
 	@$(BIN)/python -m insource.api.crdgen crds
+	@$(BIN)/python -m bench.performance
 
-bench-reconcile bench-gateway: $(STAMP)
+bench-reconcile bench-gateway bench-ledger bench-upload-memory: $(STAMP)
 	@$(BIN)/python -m bench.$(subst -,_,$(patsubst bench-%,%,$@))
 
 $(STAMP): requirements/dev.txt requirements/tools.txt pyproject.toml

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +16,7 @@ import aiohttp
 from aiohttp import web
 from sqlalchemy import text
 
+from bench.report import Figure, show, write
 from insource.env import SystemClock
 from insource.ledger.attempts import Patience
 from insource.ledger.auth import Authenticator
@@ -30,8 +28,7 @@ from insource.wire.vocabulary import BackendKind, Modality, Outcome, Role, Unit,
 
 BATCH = 500
 SENDERS = 4
-TARGET = 5_000
-OUT = Path(__file__).parent / "out" / "ledger.json"
+TARGET = ">= 5000"
 
 
 class Reviewer:
@@ -87,7 +84,7 @@ async def send_all(url: str, bodies: list[bytes]) -> float:
         return time.perf_counter() - begin
 
 
-async def bench(attempts: int, folder: Path) -> list[dict[str, object]]:
+async def bench(attempts: int, folder: Path) -> list[Figure]:
     """Both ways of ingest, each into a new file."""
     clock = SystemClock()
     batches = [
@@ -95,10 +92,10 @@ async def bench(attempts: int, folder: Path) -> list[dict[str, object]]:
         for low in range(0, attempts, BATCH // 2)
     ]
     price = StoredPrice(0, "default", "openai", "whisper-1", "audio_ms", 0, 360_000_000, 3_600_000, 0, 1, "bench")
-    figures: list[dict[str, object]] = []
+    figures: list[Figure] = []
 
-    def figure(name: str, value: float, unit: str, target: float | None = None) -> None:
-        figures.append({"name": name, "value": round(value, 1), "unit": unit, "target": target, "runs": 1})
+    def figure(name: str, value: float, unit: str, target: str = "") -> None:
+        figures.append(Figure(name, value, unit, target))
 
     store = await Store.open(folder / "store.sqlite", clock)
     await store.record_book("default", [price])
@@ -152,12 +149,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         figures = asyncio.run(bench(arguments.attempts, Path(folder)))
-    for found in figures:
-        target = f"   target {found['target']}" if found["target"] else ""
-        print(f"{found['name']:<44}{found['value']:>12,.1f} {found['unit']}{target}")
-    machine = {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps({"machine": machine, "figures": figures}, indent=1))
+    show("ledger", figures)
+    write("ledger", figures)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from insource.kube.resources import Object, Resource, key_of, resource_of
 from insource.local.store import Store
 from insource.reconciler.controller import Controller
 from insource.reconciler.reconcile import Work
-from insource.wire.gateway import Applied, AppliedDeployment
 from tests.sim.store_client import Crash, Faults, StoreClient
 from tests.sim.virtual import virtual_env
 
@@ -206,16 +205,13 @@ class World:
                     subresource="status",
                 )
 
-    def applied(self) -> Applied:
+    def applied(self) -> dict[str, int]:
         """A gateway that applies at once what the statuses say."""
-        versions = {
-            str(key_of(deployment)): AppliedDeployment(
-                version=deployment["status"]["traffic"]["version"], generation=deployment["metadata"]["generation"]
-            )
+        return {
+            str(key_of(deployment)): deployment["status"]["traffic"]["version"]
             for deployment in self.objects(resources.MODEL_DEPLOYMENTS)
             if (deployment.get("status") or {}).get("traffic")
         }
-        return Applied(pod="gateway", epoch="1", deployments=versions)
 
     # --- running
 

@@ -17,7 +17,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-class Address(click.ParamType):
+class Address(click.ParamType[tuple[str, int]]):
     """`HOST:PORT`."""
 
     name = "host:port"

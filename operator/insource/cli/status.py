@@ -48,7 +48,8 @@ async def read(layout: Layout, gateway_url: str) -> list[dict[str, Any]]:
 def row_of(deployment: dict[str, Any], gateway_url: str) -> dict[str, Any]:
     """What `status` tells of one ModelDeployment; `ready` only if it is so for the present generation."""
     metadata, spec, status = deployment["metadata"], deployment["spec"], deployment.get("status", {})
-    ready = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
+    conditions: list[dict[str, Any]] = status.get("conditions", [])
+    ready = next((condition for condition in conditions if condition["type"] == "Ready"), {})
     return {
         "namespace": metadata["namespace"],
         "name": metadata["name"],

@@ -44,8 +44,8 @@ from insource.domain.workloads import Children, Workload, differing, find_deploy
 
 __all__ = ["plan_deployment", "plan_namespace", "plan_vendor"]
 
-POLL_S = 0.5
-"""How soon to look again at what sends no events: gateways and adapters."""
+RECHECK_S = 30.0
+"""When to look again at what sends no events of its own (gateways, adapters), should nobody have told us."""
 
 
 def plan_deployment(snapshot: DeploymentSnapshot) -> Plan:
@@ -83,7 +83,7 @@ def plan_deployment(snapshot: DeploymentSnapshot) -> Plan:
     plan = Plan(
         applies=differing(applies, children),
         deletes=() if unconfirmed else _retired(snapshot, serving, workload),
-        requeue_after_s=POLL_S if (unconfirmed and snapshot.gateway_versions) or waiting else None,
+        requeue_after_s=RECHECK_S if (unconfirmed and snapshot.gateway_versions) or waiting else None,
     )
     return _with_status(snapshot, status_of(facts, deployment.status, snapshot.now), plan)
 

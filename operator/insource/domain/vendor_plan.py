@@ -15,7 +15,7 @@ from insource.domain.snapshot import NO_PLAN, Event, Manifest, Plan, VendorSnaps
 from insource.domain.status import worth_writing
 from insource.domain.workloads import differing
 
-POLL_S = 1.0
+RECHECK_S = 30.0
 
 
 def plan_vendor(snapshot: VendorSnapshot) -> Plan:
@@ -32,10 +32,10 @@ def plan_vendor(snapshot: VendorSnapshot) -> Plan:
     )
     applies = differing(wanted, children)
     status = _status(snapshot)
-    poll = POLL_S if snapshot.adapter.credentials_resolved is not True else None
+    again = RECHECK_S if snapshot.adapter.credentials_resolved is not True else None
     if not worth_writing(status, vendor.status):
-        return Plan(applies=applies, requeue_after_s=poll)
-    return Plan(applies=applies, status=status, events=_events(vendor.status, status), requeue_after_s=poll)
+        return Plan(applies=applies, requeue_after_s=again)
+    return Plan(applies=applies, status=status, events=_events(vendor.status, status), requeue_after_s=again)
 
 
 def _status(snapshot: VendorSnapshot) -> Manifest:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from insource.gateway.joining import Decided
-from insource.gateway.log_lines import Request
+from insource.gateway.log_lines import Attempt, Request
 from insource.gateway.view import HOLD
 from insource.wire.gateway import Count, Evidence, LatencyHistogram
 from insource.wire.vocabulary import Outcome, Role
@@ -20,6 +21,9 @@ BOUNDS_MS = (5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3
 
 Side = tuple[str, str, str, str]
 """(deployment, backend, revision, role)."""
+SIDE = slice(3, 7)
+"""Where an Attempt has them."""
+SPILL, OK = Role.SPILL.value, Outcome.OK.value
 
 
 @dataclass
@@ -43,25 +47,28 @@ class Counters:
         self._finished: Counter[str] = Counter()
         self._spilled: Counter[str] = Counter()
 
-    def count(self, decided: Decided) -> None:
-        """One attempt more. Latencies are those of first attempts that ended ok."""
-        attempt, outcome = decided.attempt, decided.outcome
-        if attempt.role == Role.SPILL:
-            self._spilled[attempt.deployment] += 1
-        if attempt.hop or attempt.role == HOLD or not attempt.role:
-            return
-        side = (attempt.deployment, attempt.backend, attempt.revision, attempt.role)
-        self._all[side, outcome.value] += 1
-        if attempt.number != 1:
-            return
-        self._first[side, outcome.value] += 1
-        if outcome is Outcome.OK:
-            self._latencies.setdefault(side, _Histogram()).add(attempt.duration_ms)
+    def count(self, decided: Iterable[Decided]) -> None:
+        """Attempts more. Latencies are those of first attempts that ended ok."""
+        for attempt, outcome in decided:
+            role = attempt.role
+            if role == SPILL:
+                self._spilled[attempt.deployment] += 1
+            if attempt.hop or role == HOLD or not role:
+                continue
+            side = attempt[SIDE]
+            key = (side, outcome)
+            self._all[key] = self._all.get(key, 0) + 1
+            if attempt.number == 1:
+                self._first[key] = self._first.get(key, 0) + 1
+                if outcome == OK:
+                    self._latency(side).add(attempt.duration_ms)
 
-    def finish(self, request: Request) -> None:
-        """One client's request is over. Those that were refused before any attempt do not count as arrivals."""
-        if not request.hop and request.deployment and request.attempts:
-            self._finished[request.deployment] += 1
+    def finish(self, lines: Iterable[Attempt | Request]) -> None:
+        """Clients' requests that are over. Those that were refused before any attempt do not count as arrivals."""
+        finished = self._finished
+        for line in lines:
+            if type(line) is Request and not line.hop and line.deployment and line.attempts:
+                finished[line.deployment] = finished.get(line.deployment, 0) + 1
 
     def forget(self, deployment: str) -> None:
         """The deployment has gone: its counters would be kept for ever otherwise."""
@@ -80,6 +87,12 @@ class Counters:
     def spilled(self) -> dict[str, int]:
         """Attempts at the vendor in the role of spill, by deployment."""
         return dict(self._spilled)
+
+    def _latency(self, side: Side) -> _Histogram:
+        found = self._latencies.get(side)
+        if found is None:
+            found = self._latencies[side] = _Histogram()
+        return found
 
     def evidence(self, pod: str) -> Evidence:
         """`GET /evidence`."""

@@ -18,14 +18,18 @@ from insource.env import Env
 from insource.gateway.access_log import LogReader, Position
 from insource.gateway.evidence import Counters
 from insource.gateway.joining import Decided, Joiner
-from insource.gateway.log_lines import Request, parse_line
+from insource.gateway.ledger_client import SightingFields
+from insource.gateway.log_lines import parse_line
 from insource.gateway.outcomes import was_reached
 from insource.gateway.snapshot import write_private
-from insource.gateway.view import HOLD
-from insource.wire.records import Sighting, attempt_id
+from insource.wire.records import attempt_id
 from insource.wire.vocabulary import BackendKind, Role
 
-POLL_S = 0.1
+POLL_S = 0.2
+SHIP_POLL_S = 1.0
+"""A message to the ledger costs far more than a line in it, and nobody waits for sightings."""
+BACKLOG_LINES = 500
+"""A reading of more than this is followed by the next at once."""
 COMMIT_SHARE = 20
 """A commit may take one part in this many of the time."""
 MOST_SIGHTINGS = 1000
@@ -34,7 +38,9 @@ WAIT_LIMIT_MS = 2 * 3600 * 1000
 """An attempt whose request line has not come in this time is decided without it."""
 
 _log = structlog.get_logger(__name__)
-Ship = Callable[[list[Sighting]], Awaitable[bool]]
+_ROLES = frozenset(role.value for role in Role)
+_KINDS = frozenset(kind.value for kind in BackendKind)
+Ship = Callable[[list[SightingFields]], Awaitable[bool]]
 """Sends sightings; False if they must be sent again."""
 
 
@@ -103,23 +109,17 @@ class EvidenceFollower:
         self._reader.close()
 
     def step(self) -> bool:
-        """Take in what there is, commit when due. True if there were lines."""
-        lines = self._reader.read()
-        for raw in lines:
-            line = parse_line(raw)
-            if line is None:
-                self.unreadable_total += 1
-                continue
-            for decided in self._joiner.feed(line):
-                self._counters.count(decided)
-            if isinstance(line, Request):
-                self._counters.finish(line)
-        for decided in self._joiner.expire(_now_ms(self._env) - WAIT_LIMIT_MS):
-            self._counters.count(decided)
-        self._dirty = self._dirty or bool(lines)
+        """Take in what there is, commit when due. True if there is probably more."""
+        raw = self._reader.read()
+        lines = [line for line in map(parse_line, raw) if line is not None]
+        self.unreadable_total += len(raw) - len(lines)
+        self._counters.count(self._joiner.feed(lines))
+        self._counters.finish(lines)
+        self._counters.count(self._joiner.expire(_now_ms(self._env) - WAIT_LIMIT_MS))
+        self._dirty = self._dirty or bool(raw)
         if self._dirty and self._env.clock.monotonic() >= self._due:
             self.commit()
-        return bool(lines)
+        return len(raw) > BACKLOG_LINES
 
     def commit(self) -> None:
         """Write counters, waiting attempts and position, together."""
@@ -170,7 +170,7 @@ class SightingFollower:
         try:
             while True:
                 if not await self.step():
-                    await self._env.clock.sleep(POLL_S)
+                    await self._env.clock.sleep(SHIP_POLL_S)
         finally:
             self.close()
 
@@ -179,23 +179,20 @@ class SightingFollower:
         self._reader.close()
 
     async def step(self) -> bool:
-        """Take in what there is and ship it. True if there were lines."""
-        lines = self._reader.read(SHIP_READ_BYTES)
-        sightings: list[Sighting] = []
-        for raw in lines:
-            line = parse_line(raw)
-            if line is not None:
-                sightings += [each for each in map(sighting, self._joiner.feed(line)) if each]
-        sightings += [each for each in map(sighting, self._joiner.expire(_now_ms(self._env) - WAIT_LIMIT_MS)) if each]
+        """Take in what there is and ship it. True if there is probably more."""
+        raw = self._reader.read(SHIP_READ_BYTES)
+        decided = self._joiner.feed([line for line in map(parse_line, raw) if line is not None])
+        decided += self._joiner.expire(_now_ms(self._env) - WAIT_LIMIT_MS)
+        sightings = [each for each in map(sighting, decided) if each]
         # Note: bounded memory. Nothing more is read before this is acknowledged.
         for start in range(0, len(sightings), MOST_SIGHTINGS):
             batch = sightings[start : start + MOST_SIGHTINGS]
             while not await self._ship(batch):
                 await self._env.clock.sleep(self._env.rng.uniform(0.5, 1.5))
             self.shipped_total += len(batch)
-        if lines:
+        if raw:
             self._commit()
-        return bool(lines)
+        return len(raw) > BACKLOG_LINES
 
     def _commit(self) -> None:
         position = self._reader.position
@@ -207,28 +204,28 @@ class SightingFollower:
         self.position = position
 
 
-def sighting(decided: Decided) -> Sighting | None:
+def sighting(decided: Decided) -> SightingFields | None:
     """The attempt as the ledger wants it; None for one at the activator, where nothing is consumed."""
-    attempt = decided.attempt
-    if not attempt.role or attempt.role == HOLD or not attempt.deployment:
+    attempt, outcome = decided
+    if attempt.role not in _ROLES or attempt.kind not in _KINDS or not attempt.deployment:
         return None
     namespace, _, name = attempt.deployment.partition("/")
-    return Sighting(
-        attempt_id=attempt_id(attempt.request_id, attempt.hop, attempt.number),
-        request_id=attempt.request_id,
-        hop=attempt.hop,
-        number=attempt.number,
-        namespace=namespace,
-        deployment=name,
-        backend=attempt.backend,
-        backend_kind=BackendKind(attempt.kind),
-        revision=attempt.revision,
-        vendor=attempt.vendor,
-        role=Role(attempt.role),
-        outcome=decided.outcome,
-        status=attempt.code,
-        flags=",".join(sorted(attempt.flags))[:64],
-        reached=was_reached(attempt.code, attempt.flags),
-        started_at_ms=attempt.at_ms,
-        duration_ms=attempt.duration_ms,
-    )
+    return {
+        "attempt_id": attempt_id(attempt.request_id, attempt.hop, attempt.number),
+        "request_id": attempt.request_id,
+        "hop": attempt.hop,
+        "number": attempt.number,
+        "namespace": namespace,
+        "deployment": name,
+        "backend": attempt.backend,
+        "backend_kind": attempt.kind,
+        "revision": attempt.revision,
+        "vendor": attempt.vendor,
+        "role": attempt.role,
+        "outcome": outcome,
+        "status": attempt.code,
+        "flags": attempt.flags[:64],
+        "reached": was_reached(attempt.code, attempt.flags),
+        "started_at_ms": attempt.at_ms,
+        "duration_ms": attempt.duration_ms,
+    }

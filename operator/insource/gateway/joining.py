@@ -7,13 +7,11 @@ ends the waiting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from insource.gateway.log_lines import Attempt, Request
 from insource.gateway.outcomes import decide_outcome
-from insource.wire.vocabulary import Outcome
 
 MOST_WAITING = 100_000
 MOST_ENDED = 1000
@@ -23,12 +21,12 @@ Key = tuple[str, str]
 """(request id, hop)."""
 
 
-@dataclass(frozen=True)
-class Decided:
+class Decided(NamedTuple):
     """An attempt with its outcome."""
 
     attempt: Attempt
-    outcome: Outcome
+    outcome: str
+    """Value of an `Outcome`."""
 
 
 class Joiner:
@@ -39,41 +37,37 @@ class Joiner:
         self._ended: dict[Key, Request] = {}
         self._boot = ""
 
-    def feed(self, line: Attempt | Request) -> Iterator[Decided]:
-        """Take in the next line; yields what is decided by it."""
-        if line.boot != self._boot:
-            self._boot = line.boot
-            self._ended.clear()
-            yield from self._give_up(lambda attempt: attempt.boot != line.boot)
-        key = (line.request_id, line.hop)
-        if isinstance(line, Request):
-            attempts = self._waiting.pop(key, [])
-            if len(attempts) < line.attempts:
-                self._ended[key] = line
-                if len(self._ended) > MOST_ENDED:
-                    del self._ended[next(iter(self._ended))]
-            yield from _decide(attempts, line)
-            return
-        if key in self._ended:
-            yield from _decide([line], self._ended[key])
-            return
-        self._waiting.setdefault(key, []).append(line)
-        if len(self._waiting) > MOST_WAITING:
-            yield from _decide(self._waiting.pop(next(iter(self._waiting))), None)
+    def feed(self, lines: Iterable[Attempt | Request]) -> list[Decided]:
+        """Take in the next lines; what is decided by them, in order."""
+        decided: list[Decided] = []
+        for line in lines:
+            if line.boot != self._boot:
+                boot = self._boot = line.boot
+                self._ended.clear()
+                self._give_up(lambda attempt, boot=boot: attempt.boot != boot, decided)  # type: ignore[misc]
+            key = (line[0], line[1])
+            if type(line) is Request:
+                self._end(key, line, decided)
+            elif key in self._ended:
+                _decide([line], self._ended[key], decided)  # type: ignore[list-item]
+            else:
+                self._wait(key, line, decided)  # type: ignore[arg-type]
+        return decided
 
-    def expire(self, before_ms: int) -> Iterator[Decided]:
+    def expire(self, before_ms: int) -> list[Decided]:
         """Give up on requests whose first attempt began before this time (milliseconds since the epoch)."""
-        yield from self._give_up(lambda attempt: attempt.at_ms < before_ms)
+        decided: list[Decided] = []
+        self._give_up(lambda attempt: attempt.at_ms < before_ms, decided)
+        return decided
 
     def dump(self) -> dict[str, Any]:
         """Everything that waits, as JSON data."""
-        waiting = [
-            {**asdict(attempt), "flags": sorted(attempt.flags)}
-            for attempts in self._waiting.values()
-            for attempt in attempts
-        ]
-        ended = [{**asdict(request), "flags": sorted(request.flags)} for request in self._ended.values()]
-        return {"boot": self._boot, "waiting": waiting, "ended": ended}
+        waiting = [attempt._asdict() for attempts in self._waiting.values() for attempt in attempts]
+        return {
+            "boot": self._boot,
+            "waiting": waiting,
+            "ended": [request._asdict() for request in self._ended.values()],
+        }
 
     @staticmethod
     def load(document: dict[str, Any]) -> Joiner:
@@ -81,26 +75,40 @@ class Joiner:
         joiner = Joiner()
         joiner._boot = document["boot"]
         for each in document["waiting"]:
-            attempt = Attempt(**{**each, "flags": frozenset(each["flags"])})
+            attempt = Attempt(**each)
             joiner._waiting.setdefault((attempt.request_id, attempt.hop), []).append(attempt)
         for each in document["ended"]:
-            request = Request(**{**each, "flags": frozenset(each["flags"])})
+            request = Request(**each)
             joiner._ended[request.request_id, request.hop] = request
         return joiner
 
-    def _give_up(self, condition: Callable[[Attempt], bool]) -> Iterator[Decided]:
+    def _end(self, key: Key, request: Request, decided: list[Decided]) -> None:
+        attempts = self._waiting.pop(key, None) or []
+        if len(attempts) < request.attempts:
+            self._ended[key] = request
+            if len(self._ended) > MOST_ENDED:
+                del self._ended[next(iter(self._ended))]
+        if attempts:
+            _decide(attempts, request, decided)
+
+    def _wait(self, key: Key, attempt: Attempt, decided: list[Decided]) -> None:
+        waiting = self._waiting
+        if key in waiting:
+            waiting[key].append(attempt)
+            return
+        waiting[key] = [attempt]
+        if len(waiting) > MOST_WAITING:
+            _decide(waiting.pop(next(iter(waiting))), None, decided)
+
+    def _give_up(self, condition: Callable[[Attempt], bool], decided: list[Decided]) -> None:
         hopeless = [key for key, attempts in self._waiting.items() if condition(attempts[0])]
         for key in hopeless:
-            yield from _decide(self._waiting.pop(key), None)
+            _decide(self._waiting.pop(key), None, decided)
 
 
-def _decide(attempts: list[Attempt], request: Request | None) -> Iterator[Decided]:
-    final = max((attempt.number for attempt in attempts), default=0) if request is None else request.attempts
+def _decide(attempts: list[Attempt], request: Request | None, decided: list[Decided]) -> None:
+    final = max(attempt.number for attempt in attempts) if request is None else request.attempts
+    ended = None if request is None else request.flags
     for attempt in attempts:
-        outcome = decide_outcome(
-            attempt.flags,
-            attempt.word,
-            last=attempt.number >= final,
-            request_flags=None if request is None else request.flags,
-        )
-        yield Decided(attempt, outcome)
+        outcome = decide_outcome(attempt.flags, attempt.word, attempt.number >= final, ended)
+        decided.append(Decided(attempt, outcome))

@@ -1,17 +1,18 @@
-"""The access log's lines, read: attempts and requests. The writing half is `render.logs`."""
+"""The access log's lines, read: attempts and requests. The writing half is `render.logs`.
+
+Every request pays for what happens here, so lines are tuples, and texts stay texts until somebody needs a number.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from insource.gateway.render.logs import ATTEMPT
+from insource.gateway.render.logs import ATTEMPT, REQUEST
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt, as the router logged it."""
 
     request_id: str
@@ -25,7 +26,8 @@ class Attempt:
     kind: str
     vendor: str
     code: int
-    flags: frozenset[str]
+    flags: str
+    """Response flags, comma-separated; "" for none."""
     word: str
     """The adapter's outcome header."""
     at_ms: int
@@ -33,8 +35,7 @@ class Attempt:
     boot: str
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """One request at the end, as the listener logged it."""
 
     request_id: str
@@ -42,7 +43,7 @@ class Request:
     deployment: str
     attempts: int
     code: int
-    flags: frozenset[str]
+    flags: str
     boot: str
 
 
@@ -62,42 +63,43 @@ def parse_line(line: bytes) -> Attempt | Request | None:
         except orjson.JSONDecodeError:
             return None
     try:
-        return _attempt(document) if document.get("k") == ATTEMPT else _request(document)
+        return _READ[document["k"]](document)
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
 
 
 def _attempt(line: dict[str, Any]) -> Attempt:
+    flags = line["flags"]
     return Attempt(
-        request_id=line["id"],
-        hop=line["hop"] or "",
-        number=int(line["n"]),
-        deployment=line["dep"] or "",
-        backend=line["backend"] or "",
-        revision=line["revision"] or "",
-        role=line["role"] or "",
-        kind=line["kind"] or "",
-        vendor=line["vendor"] or "",
-        code=int(line["code"] or 0),
-        flags=_flags(line["flags"]),
-        word=line["outcome"] or "",
-        at_ms=int(line["at"]),
-        duration_ms=int(line["ms"] or 0),
-        boot=line["boot"],
+        line["id"],
+        line["hop"] or "",
+        int(line["n"]),
+        line["dep"] or "",
+        line["backend"] or "",
+        line["revision"] or "",
+        line["role"] or "",
+        line["kind"] or "",
+        line["vendor"] or "",
+        line["code"] or 0,
+        "" if flags is None or flags == "-" else flags,
+        line["outcome"] or "",
+        int(line["at"]),
+        line["ms"] or 0,
+        line["boot"],
     )
 
 
 def _request(line: dict[str, Any]) -> Request:
+    flags = line["flags"]
     return Request(
-        request_id=line["id"] or "",
-        hop=line["hop"] or "",
-        deployment=line["dep"] or "",
-        attempts=int(line["n"] or 0),
-        code=int(line["code"] or 0),
-        flags=_flags(line["flags"]),
-        boot=line["boot"],
+        line["id"] or "",
+        line["hop"] or "",
+        line["dep"] or "",
+        line["n"] or 0,
+        line["code"] or 0,
+        "" if flags is None or flags == "-" else flags,
+        line["boot"],
     )
 
 
-def _flags(text: str | None) -> frozenset[str]:
-    return frozenset() if not text or text == "-" else frozenset(text.split(","))
+_READ = {ATTEMPT: _attempt, REQUEST: _request}

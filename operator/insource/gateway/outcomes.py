@@ -6,7 +6,7 @@ client left. Without a word, Envoy's response flags decide. The status code alon
 
 from __future__ import annotations
 
-from collections.abc import Set
+from functools import lru_cache
 
 from insource.wire.vocabulary import Outcome
 
@@ -19,31 +19,41 @@ LEFT = frozenset({"DC", "DPE", "DR"})
 """The client closed or broke its connection."""
 
 
-def decide_outcome(flags: Set[str], word: str, *, last: bool, request_flags: Set[str] | None) -> Outcome:
-    """The outcome of one attempt.
+@lru_cache(maxsize=4096)
+def decide_outcome(flags: str, word: str, last: bool, ended: str | None) -> str:
+    """The outcome (value of an `Outcome`) of one attempt. There are few combinations, so answers are kept.
 
-    `flags`: of the attempt's line. `word`: the outcome header, "" without one. `last`: no other attempt of this
-    request followed. `request_flags`: of the request's line, None if it never came (Envoy died): then what only that
+    `flags`: of the attempt's line, comma-separated. `word`: the outcome header, "" without one. `last`: no other attempt of this
+    request followed. `ended`: flags of the request's line, None if it never came (Envoy died): then what only that
     line tells is unknown.
     """
-    ended = (request_flags or frozenset()) if last else frozenset()
+    return _decide(_set(flags), word, last, ended).value
+
+
+def _decide(own: frozenset[str], word: str, last: bool, ended: str | None) -> Outcome:
+    closing = _set(ended or "") if last else frozenset()
     said = _said(word)
     if said is not None and said is not Outcome.OK:
         return said
-    if flags & BROKEN:
+    if own & BROKEN:
         return Outcome.SERVER
-    if flags & LATE or ended & LATE:
+    if own & LATE or closing & LATE:
         return Outcome.TIMEOUT
-    if flags & LEFT or ended & LEFT:
+    if own & LEFT or closing & LEFT:
         return Outcome.GONE
-    if said is None or (last and request_flags is None):
+    if said is None or (last and ended is None):
         return Outcome.UNKNOWN
     return said
 
 
-def was_reached(code: int, flags: Set[str]) -> bool:
+@lru_cache(maxsize=1024)
+def was_reached(code: int, flags: str) -> bool:
     """False if no connection to the adapter was made."""
-    return bool(code) or not flags & NOT_REACHED
+    return bool(code) or not _set(flags) & NOT_REACHED
+
+
+def _set(flags: str) -> frozenset[str]:
+    return frozenset(filter(None, flags.split(",")))
 
 
 def _said(word: str) -> Outcome | None:

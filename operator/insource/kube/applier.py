@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import orjson
 
@@ -54,9 +55,13 @@ class Applier:
         if live is not None and self._settled.get(memory) == (wanted, live.digest):
             return False
         self._check()
-        answer = await self._client.apply(resource, desired, field_manager=self._field_manager, force=True)
+        answer = None
+        cache.begin_write(key)
+        try:
+            answer = await self._client.apply(resource, desired, field_manager=self._field_manager, force=True)
+        finally:
+            cache.end_write(key, answer)
         self._count(resource.kind)
-        cache.adopt(answer)
         # Note: what the API made of our intent is settled even where a comparison would not say so (a defaulting
         # webhook, say); otherwise we would apply the same for ever.
         self._settled[memory] = (wanted, Packed(answer).digest)
@@ -86,14 +91,18 @@ class Applier:
         self._settled.pop((resource.kind, key), None)
         return True
 
-    async def write_status(self, resource: Resource, key: Key, status: Object) -> Object:
-        """Merge `status` into the object's status, by one patch; the answer is the object as it is now."""
+    async def write_status(self, resource: Resource, key: Key, status: Object, cache: Cache[Any]) -> None:
+        """Merge `status` into the object's status, by one patch; `cache` takes note of the object as it is then."""
         self._check()
-        answer = await self._client.merge_patch(
-            resource, key.name, key.namespace, {"status": status}, subresource="status"
-        )
+        answer = None
+        cache.begin_write(key)
+        try:
+            answer = await self._client.merge_patch(
+                resource, key.name, key.namespace, {"status": status}, subresource="status"
+            )
+        finally:
+            cache.end_write(key, answer)
         self._count(f"{resource.kind}/status")
-        return answer
 
     def forget(self, resource: Resource, key: Key) -> None:
         """The object is gone: nothing need be remembered of it."""

@@ -46,6 +46,7 @@ class Cache(Generic[T]):
         self._entries: dict[Key, Entry[T]] = {}
         self._tombstones: dict[Key, str] = {}
         self._listeners: list[OnChange[T]] = []
+        self._writing: dict[Key, tuple[ChangeType, T | None] | None] = {}
         self.synced = asyncio.Event()
         """Set once a whole list has been seen."""
 
@@ -82,8 +83,32 @@ class Cache(Generic[T]):
         """Take note of an object that exists."""
         key = key_of(obj)
         old = self.get(key)
-        if self.adopt(obj):
-            self._tell("ADDED" if old is None else "MODIFIED", key, old, self._entries[key].value)
+        if not self.adopt(obj):
+            return
+        change: ChangeType = "ADDED" if old is None else "MODIFIED"
+        if key in self._writing:
+            # Most likely the echo of our own write, which came before the answer: `end_write` will know.
+            self._writing[key] = self._writing[key] or (change, old)
+            return
+        self._tell(change, key, old, self._entries[key].value)
+
+    def begin_write(self, key: Key) -> None:
+        """We are about to write the object: until `end_write`, what is observed of it is noted but told to nobody."""
+        self._writing[key] = None
+
+    def end_write(self, key: Key, answer: Object | None) -> None:
+        """Our write is over; `answer` is the object that it made, None if that is not known.
+
+        Listeners are told now if somebody else was at the object meanwhile.
+        """
+        held = self._writing.pop(key, None)
+        if answer is not None:
+            self.adopt(answer)
+            if self.resource_version(key) == answer["metadata"]["resourceVersion"]:
+                return
+        entry = self._entries.get(key)
+        if held is not None and entry is not None:
+            self._tell(held[0], key, held[1], entry.value)
 
     def adopt(self, obj: Object) -> bool:
         """Take note of the answer to our own write, and tell nobody; the event that follows is then no news.

@@ -6,6 +6,7 @@ Watches run before leadership, so that a standby is warm; only writing waits for
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
@@ -127,6 +128,7 @@ class Operator:
     async def _lead(self) -> None:
         for informer in self._informers.values():
             await informer.cache.synced.wait()
+        _settle_memory()
         _log.info("caches_synced", deployments=len(self.controller.caches.deployments))
         elector = asyncio.ensure_future(self._elector.run())
         workers = asyncio.ensure_future(self.controller.run(self._settings.workers))
@@ -195,6 +197,13 @@ class Operator:
         if self._elector.leads() and not self._catalogue_applied:
             return "the built-in catalogue is not yet applied"
         return ""
+
+
+def _settle_memory() -> None:
+    """Keep the collector off what stays: at 10,000 objects one full collection stops everything for 100s of ms."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def run_operator(settings: OperatorSettings) -> None:

@@ -6,27 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from insource.kube.resources import Key
-from insource.wire.gateway import Applied, AppliedDeployment
 
 
 class Observations:
     """Applied versions per gateway, and credentials per Vendor. Empty answers mean: we do not know."""
 
     def __init__(self, gateway_urls: tuple[str, ...]) -> None:
-        self._applied: dict[str, Mapping[str, AppliedDeployment]] = {url: {} for url in gateway_urls}
+        self._applied: dict[str, Mapping[str, int]] = {url: {} for url in gateway_urls}
         self._credentials: dict[Key, tuple[bool | None, str]] = {}
 
     def gateway_versions(self, deployment: Key) -> tuple[int, ...]:
         """For each gateway the traffic version of this deployment that it has applied, -1 if it does not say."""
         name = str(deployment)
-        return tuple(answer[name].version if name in answer else -1 for answer in self._applied.values())
+        return tuple(answer.get(name, -1) for answer in self._applied.values())
 
-    def note_applied(self, gateway_url: str, answer: Applied) -> set[str]:
-        """A gateway answered: the names of the deployments for which that is news."""
+    def note_applied(self, gateway_url: str, versions: Mapping[str, int]) -> set[str]:
+        """A gateway told its traffic version of each deployment: the names of those for which that is news."""
         before = self._applied[gateway_url]
-        self._applied[gateway_url] = answer.deployments
-        names = before.keys() | answer.deployments.keys()
-        return {name for name in names if before.get(name) != answer.deployments.get(name)}
+        self._applied[gateway_url] = versions
+        return {name for name, _ in before.items() ^ versions.items()}
 
     def credentials(self, vendor: Key) -> tuple[bool | None, str]:
         """Whether the Vendor's adapters have its key (None: nobody could be asked), and what is wrong."""

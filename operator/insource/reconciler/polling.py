@@ -6,11 +6,11 @@ News makes the affected objects work again. One who does not answer is not news:
 from __future__ import annotations
 
 import asyncio
-from typing import TypeVar
 
 import aiohttp
+import orjson
 import structlog
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from insource.env import Env
 from insource.kube.resources import Key
@@ -18,15 +18,16 @@ from insource.kube.workqueue import Priority
 from insource.reconciler.controller import Controller
 from insource.reconciler.observations import unconfirmed
 from insource.reconciler.reconcile import Work
-from insource.wire.gateway import AdapterState, Applied
+from insource.wire.gateway import AdapterState
 from insource.wire.headers import ADMIN_PORT
 
-_Message = TypeVar("_Message", bound=BaseModel)
 _log = structlog.get_logger(__name__)
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
 _SOON_S, _LATER_S = 0.2, 1.0
 """Between two questions to a gateway: at first, and when it takes its time."""
 _PATIENCE = 10
+_SHARE = 20.0
+"""At most one part in so many of our time goes into polling, however many deployments a gateway tells of."""
 _VENDOR_UNRESOLVED_S, _VENDOR_RESOLVED_S = 1.0, 10.0
 
 
@@ -39,6 +40,7 @@ class GatewayPoller:
         self._clock = env.clock
         self._urls = urls
         self._waiting: set[Key] = set()
+        self._told: dict[str, bytes] = {}
         controller.subscribe(self._reconciled)
 
     def _reconciled(self, work: Work) -> None:
@@ -58,21 +60,33 @@ class GatewayPoller:
         """Poll until cancelled."""
         rounds = 0
         while True:
+            began = self._clock.monotonic()
             rounds = rounds + 1 if self._waiting else 0
             if self._waiting:
                 await asyncio.gather(*(self._ask(url) for url in self._urls))
                 for key in list(self._waiting):
                     self.look_at(key)
-            await self._clock.sleep(_SOON_S if rounds < _PATIENCE else _LATER_S)
+            took = self._clock.monotonic() - began
+            await self._clock.sleep(max(_SOON_S if rounds < _PATIENCE else _LATER_S, _SHARE * took))
 
     async def _ask(self, url: str) -> None:
-        answer = await _fetch(self._session, f"{url}/applied", Applied)
-        if answer is None:
+        body = await _fetch(self._session, f"{url}/applied")
+        if body is None or body == self._told.get(url):
             return
-        for name in self._controller.observations.note_applied(url, answer):
+        self._told[url] = body
+        for name in self._controller.observations.note_applied(url, _versions(body)):
             namespace, _, deployment = name.partition("/")
             if self._controller.caches.deployments.get(Key(namespace, deployment)) is not None:
                 self._controller.queue.add(Work("deployment", namespace, deployment), Priority.EDIT)
+
+
+def _versions(body: bytes) -> dict[str, int]:
+    """The versions in an `Applied`. By hand: its models would cost a poll of 10,000 deployments 60 ms, and this 6."""
+    try:
+        return {name: int(item["version"]) for name, item in orjson.loads(body)["deployments"].items()}
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
+        _log.warning("applied_not_understood", error=type(error).__name__)
+        return {}
 
 
 class VendorPoller:
@@ -101,9 +115,7 @@ class VendorPoller:
             for key in sorted(pods.members(("vendor", vendor.namespace, vendor.name)))
             if (view := pods.get(key)) is not None and view.running and view.address
         ]
-        answers = [
-            await _fetch(self._session, f"http://{address}:{ADMIN_PORT}/state", AdapterState) for address in addresses
-        ]
+        answers = [_state(await _fetch(self._session, f"http://{address}:{ADMIN_PORT}/state")) for address in addresses]
         told = [answer for answer in answers if answer is not None and answer.credentials_resolved is not None]
         # All adapters mount the same Secret: one that lacks the key is the one that a person must hear of.
         worst = next((answer for answer in told if not answer.credentials_resolved), told[0] if told else None)
@@ -116,13 +128,20 @@ class VendorPoller:
         self._due[vendor] = self._clock.monotonic() + (_VENDOR_RESOLVED_S if resolved else _VENDOR_UNRESOLVED_S)
 
 
-async def _fetch(session: aiohttp.ClientSession, url: str, message: type[_Message]) -> _Message | None:
+def _state(body: bytes | None) -> AdapterState | None:
+    try:
+        return None if body is None else AdapterState.model_validate_json(body)
+    except ValidationError:
+        _log.warning("state_not_understood")
+        return None
+
+
+async def _fetch(session: aiohttp.ClientSession, url: str) -> bytes | None:
     try:
         async with session.get(url, timeout=_TIMEOUT) as response:
-            if response.status != 200:
-                _log.debug("poll_refused", url=url, status=response.status)
-                return None
-            return message.model_validate_json(await response.read())
-    except (aiohttp.ClientError, TimeoutError, OSError, ValidationError) as error:
+            if response.status == 200:
+                return await response.read()
+            _log.debug("poll_refused", url=url, status=response.status)
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
         _log.debug("poll_failed", url=url, error=type(error).__name__)
-        return None
+    return None

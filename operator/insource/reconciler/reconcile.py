@@ -177,7 +177,7 @@ class Reconciler:
             patch = status_patch(owner.status, plan.status)
             if patch:
                 key = Key(owner.namespace, owner.name)
-                cache.adopt(await self._applier.write_status(resource, key, patch))
+                await self._applier.write_status(resource, key, patch, cache)
         for event in plan.events:
             await self._recorder.record(_regarding(resource, owner), Note(event.type, event.reason, event.note))
         for deletion in plan.deletes:

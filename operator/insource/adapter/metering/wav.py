@@ -17,18 +17,23 @@ _MAX_CHUNKS = 1000
 def correct_sizes(path: Path) -> None:
     """Write true sizes into the WAV file at `path`; leave anything else, and honest files, as they are."""
     with path.open("r+b") as file:
-        length = os.fstat(file.fileno()).st_size
-        if file.read(4) != b"RIFF" or file.read(8)[4:] != b"WAVE":
-            return
-        data_at = _find_data(file, length)
-        if data_at is None:
-            return
-        declared = _size_at(file, data_at)
-        present = length - data_at - 8
-        if declared <= present and _walks_to_end(file, data_at + 8 + declared + declared % 2, length):
-            return
-        _write_size(file, data_at + 4, present)
-        _write_size(file, 4, length - 8)
+        correct(file, os.fstat(file.fileno()).st_size)
+
+
+def correct(file: BinaryIO, length: int) -> bool:
+    """The same for an open file of `length` bytes, positioned at its start; whether it was changed."""
+    if file.read(4) != b"RIFF" or file.read(8)[4:] != b"WAVE":
+        return False
+    data_at = _find_data(file, length)
+    if data_at is None:
+        return False
+    declared = _size_at(file, data_at)
+    present = length - data_at - 8
+    if declared <= present and _walks_to_end(file, data_at + 8 + declared + declared % 2, length):
+        return False
+    _write_size(file, data_at + 4, present)
+    _write_size(file, 4, length - 8)
+    return True
 
 
 def _find_data(file: BinaryIO, length: int) -> int | None:

@@ -96,4 +96,5 @@ def transcribe_clip(client: Any, clip: Path, scene: Scene) -> Transcript:
 def duration_s(clip: Path) -> float:
     """Length of a WAV file of ours, in seconds."""
     with wave.open(str(clip)) as audio:
-        return audio.getnframes() / audio.getframerate()
+        seconds: float = audio.getnframes() / audio.getframerate()
+    return seconds
