@@ -156,7 +156,6 @@ def stub_runtime(**environment: str) -> dict[str, Any]:
             "port": 8000,
             "healthPath": "/health",
             "apiPrefix": "/v1",
-            "requestModel": "stub-model",
             "slots": 64,
         },
     }

@@ -8,6 +8,7 @@ from typing import Any
 from insource.env import system_env
 from insource.gateway.access_log import LogReader, Position, drop_read, log_files, rotate
 from insource.gateway.follower import EvidenceFollower, SightingFollower
+from insource.gateway.ledger_client import SightingFields
 from insource.gateway.log_lines import parse_line
 from insource.wire.records import Sighting
 
@@ -42,8 +43,8 @@ class Shelf:
     def __init__(self) -> None:
         self.got: list[Sighting] = []
 
-    async def ship(self, batch: list[Sighting]) -> bool:
-        self.got += batch
+    async def ship(self, batch: list[SightingFields]) -> bool:
+        self.got += [Sighting.model_validate(each) for each in batch]
         return True
 
 

@@ -3,9 +3,11 @@
 import base64
 from typing import Any
 
+import pytest
+
 from insource.gateway.inventory import Inventory
 from insource.gateway.objects import read_client, read_routing, read_slice
-from insource.gateway.snapshot import load_snapshot, save_snapshot
+from insource.gateway.snapshot import deployment_bytes, load_snapshot, save_snapshot
 from insource.gateway.view import DeploymentKey, DeploymentView, GatewayView
 
 KEY = DeploymentKey("voice", "dictation")
@@ -113,6 +115,46 @@ def test_changes_touch_only_their_deployments() -> None:
     assert known.keys_dirty
 
 
+def admitted(*listed: str) -> tuple[str, ...]:
+    known = inventory()
+    known.set_client(("insource-system", "bob"), read_client(client("bob", "sk-2", "voice,team")))
+    known.set_client(("insource-system", "carol"), read_client(client("carol", "sk-3", "team")))
+    document = {**deployment(), "spec": {"access": {"clients": list(listed)}}}
+    known.set_routing(KEY, read_routing(document))
+    return view_of(known).clients
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        ((), ("alice", "bob")),
+        (("alice",), ("alice",)),
+        (("carol",), ()),  # a client of another namespace needs it named
+        (("team/carol",), ("carol",)),
+        (("voice/carol",), ()),  # carol does not act for voice
+        (("alice", "team/carol"), ("alice", "carol")),
+        (("team/bob", "bob"), ("bob",)),
+        (("*",), ("alice", "bob", "carol")),
+        (("nobody",), ()),
+    ],
+)
+def test_access_lists_who_may_call(listed: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    assert admitted(*listed) == expected
+
+
+def test_a_listed_client_of_another_namespace_touches_the_deployment_when_it_comes_and_goes() -> None:
+    known = inventory()
+    known.set_routing(KEY, read_routing({**deployment(), "spec": {"access": {"clients": ["team/carol"]}}}))
+    known.dirty.clear()
+    known.set_client(("insource-system", "carol"), read_client(client("carol", "sk-3", "team")))
+    assert known.dirty == {KEY}
+    assert view_of(known).clients == ("carol",)
+    known.dirty.clear()
+    known.set_client(("insource-system", "carol"), read_client(client("carol", "sk-3", "elsewhere")))
+    assert known.dirty == {KEY}
+    assert view_of(known).clients == ()
+
+
 def test_a_key_of_two_clients_belongs_to_the_first_and_is_reported() -> None:
     known = inventory()
     known.set_client(("insource-system", "mallory"), read_client(client("mallory", "sk-1")))
@@ -132,7 +174,7 @@ def test_a_snapshot_comes_back_as_it_was(tmp_path: Any) -> None:
     known = inventory()
     world = GatewayView((view_of(known),), known.client_keys()[0])
     path = tmp_path / "snapshot.json"
-    save_snapshot(path, world)
+    save_snapshot(path, map(deployment_bytes, world.deployments), world.keys)
     assert load_snapshot(path) == world
     assert path.stat().st_mode & 0o777 == 0o600
     path.write_text("{")

@@ -96,6 +96,8 @@ class Transcriptions:
             filename=_filename(upload.filename, measured.extension),
             model=self._backend.request_model(attempt.route),
             request_id=attempt.identity.request_id,
+            hop=attempt.identity.hop,
+            number=attempt.identity.number,
         )
         prepared: web.StreamResponse | None = None
         try:

@@ -21,8 +21,6 @@ BOUNDS_MS = (5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3
 
 Side = tuple[str, str, str, str]
 """(deployment, backend, revision, role)."""
-SIDE = slice(3, 7)
-"""Where an Attempt has them."""
 SPILL, OK = Role.SPILL.value, Outcome.OK.value
 
 
@@ -55,7 +53,7 @@ class Counters:
                 self._spilled[attempt.deployment] += 1
             if attempt.hop or role == HOLD or not role:
                 continue
-            side = attempt[SIDE]
+            side = (attempt.deployment, attempt.backend, attempt.revision, role)
             key = (side, outcome)
             self._all[key] = self._all.get(key, 0) + 1
             if attempt.number == 1:

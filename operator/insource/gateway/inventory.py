@@ -57,8 +57,10 @@ class Inventory:
         if client is not None:
             self._clients[name] = client
         self.keys_dirty = True
-        touched = {namespace for each in (old, client) if each for namespace in each.namespaces}
-        self.dirty.update(key for key in self._routings if key.namespace in touched)
+        touched = [each for each in (old, client) if each]
+        self.dirty.update(
+            key for key, routing in self._routings.items() if any(routing.admits(each) for each in touched)
+        )
 
     def view(self, key: DeploymentKey) -> DeploymentView | None:
         """The deployment as it should be routed now, or None."""
@@ -79,7 +81,7 @@ class Inventory:
             serve=serve,
             rescue=rescue,
             spill=spill,
-            clients=self._clients_of(key.namespace),
+            clients=self._clients_of(routing),
             request_timeout_s=routing.request_timeout_s,
             max_body_bytes=routing.max_body_bytes,
         )
@@ -96,8 +98,8 @@ class Inventory:
                 duplicates.append(name)
         return tuple(ClientKey(client, key) for key, client in owners.items()), tuple(duplicates)
 
-    def _clients_of(self, namespace: str) -> tuple[str, ...]:
-        return tuple(sorted({each.client for each in self._clients.values() if namespace in each.namespaces}))
+    def _clients_of(self, routing: Routing) -> tuple[str, ...]:
+        return tuple(sorted({each.client for each in self._clients.values() if routing.admits(each)}))
 
     def _touch(self, pool: PoolKey) -> None:
         if pool.vendor:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from insource.gateway.render.logs import ATTEMPT, REQUEST
+from insource.gateway.render.logs import ATTEMPT
 
 
 class Attempt(NamedTuple):
@@ -63,7 +63,7 @@ def parse_line(line: bytes) -> Attempt | Request | None:
         except orjson.JSONDecodeError:
             return None
     try:
-        return _READ[document["k"]](document)
+        return _attempt(document) if document["k"] == ATTEMPT else _request(document)
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
 
@@ -100,6 +100,3 @@ def _request(line: dict[str, Any]) -> Request:
         "" if flags is None or flags == "-" else flags,
         line["boot"],
     )
-
-
-_READ = {ATTEMPT: _attempt, REQUEST: _request}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,8 @@ from insource.api.meta import (
 from insource.gateway.view import DeploymentKey
 
 Object = dict[str, Any]
+ANY = "*"
+"""In `spec.access.clients`: everybody who has a key."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,17 @@ class Routing:
     """(backend, Vendor)."""
     request_timeout_s: int
     max_body_bytes: int
+    access: tuple[tuple[str, str], ...] = ()
+    """(namespace, client) of `spec.access.clients`, either of them may be `*`; empty: the namespace's own clients."""
+
+    def admits(self, client: ClientSecret) -> bool:
+        """Whether this client may call."""
+        if not self.access:
+            return self.key.namespace in client.namespaces
+        return any(
+            name in (ANY, client.client) and (namespace == ANY or namespace in client.namespaces)
+            for namespace, name in self.access
+        )
 
     def vendor_of(self, backend: str) -> str:
         """The Vendor of a vendor backend, "" for an in-house one."""
@@ -104,7 +118,16 @@ def read_routing(obj: Object) -> Routing | None:
         vendors=tuple(sorted((backend, v["name"]) for backend, v in (traffic.get("vendors") or {}).items())),
         request_timeout_s=int(traffic.get("requestTimeoutSeconds", 600)),
         max_body_bytes=int(traffic.get("maxBodyBytes", 32 << 20)),
+        access=_access(metadata["namespace"], ((obj.get("spec") or {}).get("access") or {}).get("clients") or ()),
     )
+
+
+def _access(own: str, clients: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """`*` is everybody; a name without a namespace is a client of the deployment's own namespace."""
+    pairs = {
+        (ANY, ANY) if each == ANY else tuple(each.split("/", 1)) if "/" in each else (own, each) for each in clients
+    }
+    return tuple(sorted(pairs))
 
 
 def read_slice(obj: Object) -> Slice | None:

@@ -23,9 +23,9 @@ LEFT = frozenset({"DC", "DPE", "DR"})
 def decide_outcome(flags: str, word: str, last: bool, ended: str | None) -> str:
     """The outcome (value of an `Outcome`) of one attempt. There are few combinations, so answers are kept.
 
-    `flags`: of the attempt's line, comma-separated. `word`: the outcome header, "" without one. `last`: no other attempt of this
-    request followed. `ended`: flags of the request's line, None if it never came (Envoy died): then what only that
-    line tells is unknown.
+    `flags`: of the attempt's line, comma-separated. `word`: the outcome header, "" without one. `last`: no other
+    attempt of this request followed. `ended`: flags of the request's line, None if it never came (Envoy died): then
+    what only that line tells is unknown.
     """
     return _decide(_set(flags), word, last, ended).value
 

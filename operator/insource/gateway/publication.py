@@ -14,9 +14,9 @@ from insource.gateway.application import Applications
 from insource.gateway.paths import GatewayPaths
 from insource.gateway.render import names
 from insource.gateway.render.resources import render_deployment, render_key_list
-from insource.gateway.snapshot import load_snapshot, save_snapshot
+from insource.gateway.snapshot import deployment_bytes, load_snapshot, save_snapshot
 from insource.gateway.sources import Source
-from insource.gateway.view import ClientKey, DeploymentKey, DeploymentView, GatewayView
+from insource.gateway.view import ClientKey, DeploymentKey, DeploymentView
 
 SETTLE_S = 0.005
 """Changes that come together are rendered together."""
@@ -51,6 +51,8 @@ class Publication:
         self._removed = removed
         self._changed = changed
         self._views: dict[DeploymentKey, DeploymentView] = {}
+        self._saved: dict[DeploymentKey, bytes] = {}
+        """Each view as the snapshot has it: with many deployments, making all of them anew would stop the loop."""
         self._keys: tuple[ClientKey, ...] = ()
         self._tokens: dict[str, str] = {}
         self._wake = asyncio.Event()
@@ -141,6 +143,7 @@ class Publication:
             self._tokens[namespace] = gateway_token(self._master, namespace)
         resources = render_deployment(view, self._tokens[namespace], str(self._paths.hold_socket))
         self._views[view.key] = view
+        self._saved[view.key] = deployment_bytes(view)
         self._configuration.put(resources)
         self._applications.desire(view, resources)
 
@@ -148,6 +151,7 @@ class Publication:
         view = self._views.pop(key, None)
         if view is None:
             return
+        del self._saved[key]
         self._applications.forget(key)
         self._configuration.remove([(names.SCOPE, names.scope_name(key))])
         task = asyncio.get_running_loop().create_task(self._take_away(key, view.request_timeout_s))
@@ -184,5 +188,5 @@ class Publication:
             began = clock.monotonic()
             if self._unsaved:
                 self._unsaved = False
-                save_snapshot(self._paths.snapshot, GatewayView(tuple(self._views.values()), self._keys))
+                await asyncio.to_thread(save_snapshot, self._paths.snapshot, list(self._saved.values()), self._keys)
             await clock.sleep(max(0.2, SNAPSHOT_SHARE * (clock.monotonic() - began)))

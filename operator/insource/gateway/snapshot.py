@@ -6,6 +6,7 @@ Note: it holds client keys, so the file is private (0600); it holds no gateway t
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,15 @@ def write_private(path: Path, content: bytes) -> None:
     fresh.replace(path)
 
 
-def save_snapshot(path: Path, view: GatewayView) -> None:
-    """Keep `view` for the next start."""
-    write_private(path, orjson.dumps({"format": FORMAT, **asdict(view)}))
+def deployment_bytes(view: DeploymentView) -> bytes:
+    """One deployment as it stands in the file; to be kept by the caller, so that saving does not make all anew."""
+    return orjson.dumps(asdict(view))
+
+
+def save_snapshot(path: Path, deployments: Iterable[bytes], keys: Iterable[ClientKey]) -> None:
+    """Keep `deployments` (of `deployment_bytes`) and `keys` for the next start. May run in a thread."""
+    head = orjson.dumps({"format": FORMAT, "keys": [asdict(key) for key in keys]})
+    write_private(path, head[:-1] + b',"deployments":[' + b",".join(deployments) + b"]}")
 
 
 def load_snapshot(path: Path) -> GatewayView | None:

@@ -29,10 +29,12 @@ from insource.adapter.refusals import (
 )
 from insource.adapter.sse import events
 from insource.env import Env
-from insource.wire.headers import REQUEST_ID
+from insource.wire.headers import ATTEMPT_COUNT, HOP, REQUEST_ID
+from insource.wire.records import attempt_id
 
 log = structlog.get_logger(__name__)
 ANSWER_MAX_BYTES = 64 << 20
+CLIENT_REQUEST_ID = "x-client-request-id"
 _JSON_ONLY = ("gpt-4o", "gpt-transcribe")
 """Models of OpenAI (by the start of their id) that know no times: no srt, vtt or verbose_json."""
 
@@ -47,6 +49,9 @@ class Work:
     model: str
     """The backend's name for the model."""
     request_id: str
+    hop: str = ""
+    number: int = 0
+    """Of the attempt; 0 for what is none, such as a warm-up."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class OpenAITranscriptions:
     @asynccontextmanager
     async def call(self, work: Work) -> AsyncIterator[Answer]:
         """Ask the backend. Raises a Refusal of the outcome table; the caller bounds the time."""
-        headers = {REQUEST_ID: work.request_id}
+        headers = identity_headers(work, vendor=self._key is not None)
         key = self._key() if self._key else ""
         if key:
             headers["authorization"] = f"Bearer {key}"
@@ -130,6 +135,19 @@ class OpenAITranscriptions:
                 status=status,
             )
         return server_failure("The backend failed.", reason=f"backend_{status}")
+
+
+def identity_headers(work: Work, *, vendor: bool) -> dict[str, str]:
+    """Which attempt this is, so that the backend's own count can be compared with ours line by line.
+
+    A vendor gets the attempt's id in the header that OpenAI has for its callers' ids.
+    """
+    if not work.number:
+        return {REQUEST_ID: work.request_id}
+    if vendor:
+        attempt = attempt_id(work.request_id, work.hop, work.number)
+        return {REQUEST_ID: work.request_id, CLIENT_REQUEST_ID: attempt}
+    return {REQUEST_ID: work.request_id, ATTEMPT_COUNT: str(work.number), **({HOP: work.hop} if work.hop else {})}
 
 
 def form_fields(wanted: Transcription, model: str) -> list[tuple[str, str]]:
