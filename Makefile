@@ -19,7 +19,8 @@ down: $(STAMP)
 	@$(BIN)/insource down --data $(DATA)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not e2e" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -m e2e $(PYTEST_ARGS)
 
 check: $(STAMP)
 	@$(BIN)/ruff check .

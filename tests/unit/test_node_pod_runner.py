@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,24 @@ async def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     async with running(tmp_path, {"containers": [container]}) as bench:
         await bench.until(lambda: bench.container("main").get("lastState"))
         assert bench.container("main")["lastState"]["terminated"]["reason"] == "StartError"
+
+
+async def test_a_volume_over_the_interpreters_own_folder_does_not_hide_it(tmp_path: Path) -> None:
+    """The image's program is this machine's, wherever it lies; only the container's own words name mounted paths."""
+    folder = str(Path(sys.executable).parent)
+    container = {
+        "name": "main",
+        "image": "insource/insource:1",
+        "command": ["python3", "-c", f"import sys; open(sys.argv[1], 'w').write('here'); print({folder!r})"],
+        "args": [f"{folder}/written"],
+        "volumeMounts": [{"name": "over", "mountPath": folder}],
+    }
+    pod = {"containers": [container], "volumes": [{"name": "over", "emptyDir": {}}], "restartPolicy": "Never"}
+    async with running(tmp_path, pod) as bench:
+        await bench.until(lambda: bench.container("main")["state"].get("terminated"))
+        assert bench.container("main")["state"]["terminated"]["exitCode"] == 0
+        assert [path.read_text() for path in tmp_path.rglob("written")] == ["here"]
+    assert not (Path(folder) / "written").exists()
 
 
 async def test_logs_follow_until_the_run_ends(tmp_path: Path) -> None:

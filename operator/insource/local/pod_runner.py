@@ -291,9 +291,9 @@ class PodRunner:
         except ReferenceMissingError as error:
             self._event("Failed", f"Error: {error}", warning=True)
             raise _NotStartableError("CreateContainerConfigError", str(error), CONFIG_RETRY_S) from error
-        command = [expand(word, variables) for word in spec.get("command") or ()]
-        arguments = [expand(word, variables) for word in spec.get("args") or ()]
         paths = mounts(spec, folders)
+        command = [rewrite_paths(expand(word, variables), paths) for word in spec.get("command") or ()]
+        arguments = [rewrite_paths(expand(word, variables), paths) for word in spec.get("args") or ()]
         try:
             argv = self._around.images.argv(spec["image"], command, arguments)
         except UnknownImageError as error:
@@ -305,7 +305,9 @@ class PodRunner:
             work = Path(rewritten) if rewritten != directory or Path(directory).is_dir() else work
         work.mkdir(parents=True, exist_ok=True)
         return _Launch(
-            argv=[rewrite_paths(word, paths) for word in argv],
+            # Note: only the container's own words were rewritten. The interpreter is this machine's, and may itself
+            # lie below a path that a volume is mounted at, such as /tmp.
+            argv=argv,
             variables={
                 "HOSTNAME": self._pod["metadata"]["name"],
                 "PYTHONUNBUFFERED": "1",
