@@ -16,9 +16,9 @@ PAGE = ROOT / "docs" / "performance.md"
 NOTES = Path(__file__).resolve().parent / "notes"
 HEAD = """# Performance
 
-Each table is what one command printed; `bench/out/<name>.json` holds the same. Ours and the peer's figures are from the same run
-on the same machine. This page is generated (`python -m bench.performance`): a figure that is not in such a file is not here,
-except in the remarks, which tell of earlier tries.
+Each table is what one command printed; `bench/out/<name>.json` holds the same. Our figures and the peer's are from the
+same run on the same machine. This page is generated (`python -m bench.performance`): a figure that is not in such a
+file is not here, except in the remarks, which tell of earlier tries.
 """
 COMMANDS = {
     "gateway": "make bench-gateway",

@@ -21,7 +21,7 @@ def test_no_client_error_while_one_of_two_servers_hangs(installation: Installati
     eventually(
         lambda: installation.post("hung", audio=CLIPS[1].read_bytes()).status_code == 200, timeout_s=20, what="no 200"
     )
-    with Load(installation, "hung") as load:
+    with Load(installation, "hung", rate_per_s=20) as load:
         eventually(lambda: len(load.answers) > 20, timeout_s=20, what="no load")
         pid = container_pid(installation, "server", "hung")
         os.kill(pid, signal.SIGSTOP)

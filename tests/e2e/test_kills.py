@@ -97,8 +97,8 @@ def bought() -> dict[str, Any]:
 
 
 @pytest.fixture
-def served(installation: Installation, tmp_path: Path) -> Installation:
-    runtime = stub_runtime(STUB_COUNT_FILE=str(tmp_path / "stub-count"), STUB_DELAY_MS="20")
+def served(installation: Installation) -> Installation:
+    runtime = stub_runtime(STUB_COUNT_FILE="/tmp/stub-count", STUB_DELAY_MS="20")
     installation.apply(runtime, stub_model(), deployment(IN_HOUSE), bought())
     for name in (IN_HOUSE, BOUGHT):
         installation.wait_ready(name)
@@ -108,8 +108,14 @@ def served(installation: Installation, tmp_path: Path) -> Installation:
     return installation
 
 
-def test_usage_is_whole_whatever_is_killed(served: Installation, tmp_path: Path) -> None:
-    count_file = tmp_path / "stub-count"
+def count_file_of(served: Installation) -> Path:
+    """The file in the /tmp of the pod, which outlives its containers."""
+    (file,) = served.data.glob("cluster/node/pods/*/volumes/tmp/stub-count")
+    return file
+
+
+def test_usage_is_whole_whatever_is_killed(served: Installation) -> None:
+    count_file = count_file_of(served)
     complaints: list[str] = []
     with Load(served, IN_HOUSE, RATE_PER_S) as in_house, Load(served, BOUGHT, VENDOR_RATE_PER_S) as vendor:
         loads = {IN_HOUSE: in_house, BOUGHT: vendor}
@@ -176,7 +182,8 @@ def trouble(bad: list[Answer], since: float) -> str:
     """When the errors began and ended after the kill, and the first one."""
     if not bad:
         return ""
-    return f"; {len(bad)} errors, {bad[0].began - since:.1f} to {bad[-1].ended - since:.1f} s after it, first {bad[0].what}"
+    first, last = bad[0].began - since, bad[-1].ended - since
+    return f"; {len(bad)} errors, {first:.1f} to {last:.1f} s after it, first {bad[0].what}"
 
 
 def ledger_rows(served: Installation) -> list[Row]:

@@ -82,7 +82,9 @@ def test_the_same_as_libav_whatever_the_header_claims(data: bytes) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(whole=plain_wavs(), edits=st.lists(st.tuples(st.integers(0, 120), st.integers(0, 255)), max_size=4), data=st.data())
+@given(
+    whole=plain_wavs(), edits=st.lists(st.tuples(st.integers(0, 120), st.integers(0, 255)), max_size=4), data=st.data()
+)
 def test_the_same_as_libav_for_mutilated_files(whole: bytes, edits: list[tuple[int, int]], data: st.DataObject) -> None:
     broken = bytearray(whole)
     for at, value in edits:

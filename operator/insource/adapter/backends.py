@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Protocol
 
 import aiohttp
@@ -73,11 +72,8 @@ class Backend(Protocol):
 class InHouse:
     """The model server of this pod: watched, warmed up, never asked for credentials. The log is not synced."""
 
-    def __init__(
-        self, settings: InHouseSettings, session: aiohttp.ClientSession, spool: Path, env: Env, patience: Patience
-    ) -> None:
+    def __init__(self, settings: InHouseSettings, session: aiohttp.ClientSession, env: Env, patience: Patience) -> None:
         self._settings = settings
-        self._spool = spool
         self._env = env
         self.routes: Routes = InHouseRoutes(settings)
         self.admission = Admission(settings.slots)
@@ -120,15 +116,10 @@ class InHouse:
         await self._watch.run()
 
     async def _warm_up(self) -> None:
-        path = self._spool / f"warm-up-{self._env.ids.uuid()}"
-        path.write_bytes(tone_wav())
-        try:
-            wanted = Transcription(model=self._settings.request_model)
-            work = Work(wanted, path, "warm-up.wav", self._settings.request_model, f"probe-{self._env.ids.uuid()}")
-            async with self._dialect.call(work):
-                pass
-        finally:
-            path.unlink(missing_ok=True)
+        wanted = Transcription(model=self._settings.request_model)
+        work = Work(wanted, tone_wav(), "warm-up.wav", self._settings.request_model, f"probe-{self._env.ids.uuid()}")
+        async with self._dialect.call(work):
+            pass
 
 
 class Vendor:

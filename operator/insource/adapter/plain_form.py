@@ -13,7 +13,9 @@ _DISPOSITION = re.compile(
     rb'(?i:content-disposition): form-data; name="([A-Za-z0-9_\[\]-]{1,100})"'
     rb'(?:; filename="((?:[A-Za-z0-9_.()+-][A-Za-z0-9 _.()+-]{0,200})?)")?'
 )
-_TYPE = re.compile(rb"(?i:content-type): ?(?!multipart)[A-Za-z0-9!#$&^_.+-]{1,60}/[A-Za-z0-9!#$&^_.+-]{1,60}(?:;[ -~]*)?")
+_TYPE = re.compile(
+    rb"(?i:content-type): ?(?!multipart)[A-Za-z0-9!#$&^_.+-]{1,60}/[A-Za-z0-9!#$&^_.+-]{1,60}(?:;[ -~]*)?"
+)
 _HEAD_MAX_BYTES = 1024
 _MAX_PARTS = 128
 

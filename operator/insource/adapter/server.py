@@ -29,6 +29,8 @@ from insource.wire.gateway import AdapterState
 from insource.wire.vocabulary import Role
 
 log = structlog.get_logger(__name__)
+_IDLE_S = 2.0
+"""How long a connection to the backend is kept unused: less than any common server's own patience (5 s and more)."""
 _KEEPALIVE_S = 4000
 """Longer than Envoy's own hour: the side that sends must be the one that closes, or requests meet a closing door."""
 
@@ -48,7 +50,7 @@ class Adapter:
     async def start(self) -> None:
         """Recover the log, open the listeners, begin the background work. Raises OSError if a port is taken."""
         settings, env = self._settings, self._env
-        connector = aiohttp.TCPConnector(limit=0, force_close=isinstance(settings.backend, InHouseSettings))
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S)
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
@@ -90,7 +92,7 @@ class Adapter:
     def _make_backend(self, ledger: LedgerClient) -> Backend:
         settings, env = self._settings, self._env
         if isinstance(settings.backend, InHouseSettings):
-            return InHouse(settings.backend, self._session, settings.wal_dir / "spool", env, settings.patience)
+            return InHouse(settings.backend, self._session, env, settings.patience)
         return Vendor(settings.backend, self._session, self.wal, ledger, env, settings.patience)
 
     async def _listen(self, application: web.Application, port: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import aiohttp
 from aiohttp import web
@@ -20,11 +20,12 @@ from insource.adapter.attempts import Attempt
 from insource.adapter.backends import Backend
 from insource.adapter.dialects.openai import Answer, Work
 from insource.adapter.metering.audio import Measured, NotAudio
+from insource.adapter.metering.pcm import measure_plain_wav, with_true_sizes
 from insource.adapter.metering.workers import MeasuringProcesses
 from insource.adapter.parameters import Transcription, parse_fields
 from insource.adapter.refusals import Refusal, client_error, server_failure, timed_out, too_large
 from insource.adapter.settings import Patience
-from insource.adapter.upload import Spool, Upload
+from insource.adapter.upload import Spool
 from insource.env import Env
 from insource.wire.headers import OUTCOME, REQUEST_ID
 from insource.wire.vocabulary import Outcome
@@ -72,12 +73,27 @@ class Transcriptions:
             async with self._spool.receive(request, self._max_body_bytes) as upload:
                 wanted = parse_fields(upload.fields)
                 self._backend.check_possible(wanted, attempt.route)
-                measured = await self._measure(upload)
-                return await self._serve(request, attempt, upload, wanted, measured)
+                content, measured = await self._measure(upload.content)
+                work = Work(
+                    wanted=wanted,
+                    content=content,
+                    filename=_filename(upload.filename, measured.extension),
+                    model=self._backend.request_model(attempt.route),
+                    request_id=attempt.identity.request_id,
+                )
+                return await self._serve(request, attempt, work, measured)
 
-    async def _measure(self, upload: Upload) -> Measured:
+    async def _measure(self, sent: bytes | Path) -> tuple[bytes | Path, Measured]:
+        """What to transcribe, with a WAV's sizes corrected, and what it holds. Raises 400 if that is no audio."""
         try:
-            return await self._meter.measure(upload.path)
+            if isinstance(sent, Path):
+                return sent, await self._meter.measure(sent)
+            content = with_true_sizes(sent)
+            plain = measure_plain_wav(content)
+            if plain is not None:
+                return content, plain
+            with self._spool.on_disk(content) as path:
+                return content, await self._meter.measure(path)
         except NotAudio as problem:
             raise client_error(
                 f"The file cannot be read as audio: {problem}. Send flac, mp3, mp4, m4a, ogg, wav or webm.",
@@ -86,19 +102,10 @@ class Transcriptions:
             ) from problem
 
     async def _serve(
-        self, request: web.Request, attempt: Attempt, upload: Upload, wanted: Transcription, measured: Measured
+        self, request: web.Request, attempt: Attempt, work: Work, measured: Measured
     ) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
         left_s = attempt.route.request_timeout_s - (self._env.clock.monotonic() - attempt.began)
-        work = Work(
-            wanted=wanted,
-            path=upload.path,
-            filename=_filename(upload.filename, measured.extension),
-            model=self._backend.request_model(attempt.route),
-            request_id=attempt.identity.request_id,
-            hop=attempt.identity.hop,
-            number=attempt.identity.number,
-        )
         prepared: web.StreamResponse | None = None
         try:
             async with asyncio.timeout(left_s) as scope, self._backend.admission.slot():
@@ -108,8 +115,8 @@ class Transcriptions:
                 scope.reschedule(min(scope.when() or 0.0, loop.time() + allowed_s))
                 attempt.calls_backend(measured.audio_ms)
                 async with self._backend.call(work, scope) as answer:
-                    if answer.body is not None and not wanted.streaming:
-                        response: web.StreamResponse = self._rendered(answer, attempt, wanted, measured)
+                    if answer.body is not None and not work.wanted.streaming:
+                        response: web.StreamResponse = self._rendered(answer, attempt, work.wanted, measured)
                     else:
                         async with contextlib.aclosing(_events_of(answer, attempt, measured)) as events:
                             # Note: nothing goes out before the first event: until then Envoy can still try elsewhere.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 
@@ -9,6 +10,7 @@ RATE_HZ = 16_000
 _FORMANTS = ((700, 0.5), (1220, 0.3), (2600, 0.2))
 
 
+@functools.cache
 def tone_wav(seconds: float = 1.0) -> bytes:
     """A 16 kHz mono WAV: a 120 Hz buzz shaped like the vowel in "father", rising and falling four times a second."""
     count = int(RATE_HZ * seconds)

@@ -124,10 +124,14 @@ def read_routing(obj: Object) -> Routing | None:
 
 def _access(own: str, clients: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """`*` is everybody; a name without a namespace is a client of the deployment's own namespace."""
-    pairs = {
-        (ANY, ANY) if each == ANY else tuple(each.split("/", 1)) if "/" in each else (own, each) for each in clients
-    }
-    return tuple(sorted(pairs))
+    return tuple(sorted({_admission(own, each) for each in clients}))
+
+
+def _admission(own: str, listed: str) -> tuple[str, str]:
+    if listed == ANY:
+        return (ANY, ANY)
+    namespace, slash, name = listed.partition("/")
+    return (namespace, name) if slash else (own, listed)
 
 
 def read_slice(obj: Object) -> Slice | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -49,10 +49,17 @@ _MASTER_CHECK_S = 2.0
 
 
 class Operator:
-    """One operator process, until `stop` is set."""
+    """One operator process, until `stop` is set. `own_signals` puts the process's signal handlers back in place."""
 
-    def __init__(self, settings: OperatorSettings, client: AiohttpClient, env: Env) -> None:
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        client: AiohttpClient,
+        env: Env,
+        own_signals: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
+        self._own_signals = own_signals
         self._client = client
         self._env = env
         self._tokens = GatewayTokens(settings.gateway_master_file)
@@ -106,7 +113,7 @@ class Operator:
         forever: list[Awaitable[None]] = [
             *(informer.run() for kind, informer in self._informers.items() if kind not in BY_KOPF),
             *(self._relist(self._informers[kind]) for kind in BY_KOPF),
-            watch_own_kinds(self._client, by_kopf),
+            watch_own_kinds(self._client, by_kopf, self._own_signals),
             gateways.run(),
             VendorPoller(session, self.controller, self._env).run(),
             self._follow_master(),
@@ -211,11 +218,15 @@ async def run_operator(settings: OperatorSettings) -> None:
     env = system_env()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+
+    def own_signals() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+
+    own_signals()
     try:
         async with await connect(settings.kubeconfig, env) as client:
-            await Operator(settings, client, env).run(stop)
+            await Operator(settings, client, env, own_signals).run(stop)
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

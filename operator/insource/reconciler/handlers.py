@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import kopf
@@ -85,14 +85,25 @@ def _registry(client: AiohttpClient, caches: Mapping[Resource, Cache[Any]]) -> k
 
 
 async def watch_own_kinds(
-    client: AiohttpClient, caches: Mapping[Resource, Cache[Any]], ready: asyncio.Event | None = None
+    client: AiohttpClient, caches: Mapping[Resource, Cache[Any]], started: Callable[[], None] = lambda: None
 ) -> None:
-    """Feed each cache from kopf's watch of its kind until cancelled. Ends with an error if kopf does."""
+    """Feed each cache from kopf's watch of its kind until cancelled. Ends with an error if kopf does.
+
+    `started` is called as soon as kopf has put its own handlers for SIGTERM and SIGINT in place of whatever was there.
+    """
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    await kopf.operator(
-        registry=_registry(client, caches),
-        settings=_settings(),
-        clusterwide=True,
-        standalone=True,
-        ready_flag=ready,
+    tasks = await kopf.spawn_tasks(
+        registry=_registry(client, caches), settings=_settings(), clusterwide=True, standalone=True
     )
+    started()
+    # Note: not kopf.operator or kopf.run_tasks, which at their end cancel every task of the process that is younger
+    # than they are: the one that gives up the Lease, say.
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -41,6 +41,7 @@ class GatewayPoller:
         self._urls = urls
         self._waiting: set[Key] = set()
         self._told: dict[str, bytes] = {}
+        self._busy_s = 0.0
         controller.subscribe(self._reconciled)
 
     def _reconciled(self, work: Work) -> None:
@@ -60,24 +61,25 @@ class GatewayPoller:
         """Poll until cancelled."""
         rounds = 0
         while True:
-            began = self._clock.monotonic()
+            self._busy_s = 0.0
             rounds = rounds + 1 if self._waiting else 0
             if self._waiting:
                 await asyncio.gather(*(self._ask(url) for url in self._urls))
                 for key in list(self._waiting):
                     self.look_at(key)
-            took = self._clock.monotonic() - began
-            await self._clock.sleep(max(_SOON_S if rounds < _PATIENCE else _LATER_S, _SHARE * took))
+            await self._clock.sleep(max(_SOON_S if rounds < _PATIENCE else _LATER_S, _SHARE * self._busy_s))
 
     async def _ask(self, url: str) -> None:
         body = await _fetch(self._session, f"{url}/applied")
         if body is None or body == self._told.get(url):
             return
         self._told[url] = body
+        began = self._clock.monotonic()
         for name in self._controller.observations.note_applied(url, _versions(body)):
             namespace, _, deployment = name.partition("/")
             if self._controller.caches.deployments.get(Key(namespace, deployment)) is not None:
                 self._controller.queue.add(Work("deployment", namespace, deployment), Priority.EDIT)
+        self._busy_s += self._clock.monotonic() - began
 
 
 def _versions(body: bytes) -> dict[str, int]:

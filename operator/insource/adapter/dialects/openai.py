@@ -7,12 +7,13 @@ out) is always seen, and an answer that is no answer is noticed before the clien
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -35,6 +36,7 @@ from insource.wire.records import attempt_id
 log = structlog.get_logger(__name__)
 ANSWER_MAX_BYTES = 64 << 20
 CLIENT_REQUEST_ID = "x-client-request-id"
+_AUDIO_TYPE = "application/octet-stream"
 _JSON_ONLY = ("gpt-4o", "gpt-transcribe")
 """Models of OpenAI (by the start of their id) that know no times: no srt, vtt or verbose_json."""
 
@@ -44,7 +46,8 @@ class Work:
     """What the backend is to transcribe."""
 
     wanted: Transcription
-    path: Path
+    content: bytes | Path
+    """The audio, or the file that holds it."""
     filename: str
     model: str
     """The backend's name for the model."""
@@ -91,22 +94,17 @@ class OpenAITranscriptions:
         key = self._key() if self._key else ""
         if key:
             headers["authorization"] = f"Bearer {key}"
-        with work.path.open("rb") as file:
-            form = aiohttp.FormData(default_to_multipart=True)
-            for name, value in form_fields(work.wanted, work.model):
-                form.add_field(name, value)
-            form.add_field("file", file, filename=work.filename, content_type="application/octet-stream")
-            try:
-                async with self._session.post(self._url, data=form, headers=headers, allow_redirects=False) as response:
+        try:
+            with body_of(work, self._env) as (content_type, body):
+                headers["content-type"] = content_type
+                async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
                     if response.status != 200:
                         raise self._refusal(response.status, response.headers, await _error_of(response), work, key)
                     yield await _answer(response)
-            except (aiohttp.ClientError, OSError) as problem:
-                if isinstance(problem, TimeoutError):
-                    raise
-                raise server_failure(
-                    "The backend could not be reached or broke off.", reason=_reason(problem)
-                ) from problem
+        except (aiohttp.ClientError, OSError) as problem:
+            if isinstance(problem, TimeoutError):
+                raise
+            raise server_failure("The backend could not be reached or broke off.", reason=_reason(problem)) from problem
 
     def _refusal(
         self, status: int, headers: Mapping[str, str], error: Mapping[str, Any], work: Work, key: str
@@ -148,6 +146,39 @@ def identity_headers(work: Work, *, vendor: bool) -> dict[str, str]:
         attempt = attempt_id(work.request_id, work.hop, work.number)
         return {REQUEST_ID: work.request_id, CLIENT_REQUEST_ID: attempt}
     return {REQUEST_ID: work.request_id, ATTEMPT_COUNT: str(work.number), **({HOP: work.hop} if work.hop else {})}
+
+
+@contextmanager
+def body_of(work: Work, env: Env) -> Iterator[tuple[str, bytes | aiohttp.MultipartWriter]]:
+    """(content type, body) of the request: one piece of bytes for audio in memory, a stream for a file."""
+    boundary = f"insource-{env.ids.uuid()}"
+    content_type = f"multipart/form-data; boundary={boundary}"
+    fields = form_fields(work.wanted, work.model)
+    if isinstance(work.content, bytes):
+        yield content_type, form_bytes(fields, work.filename, work.content, boundary)
+        return
+    with work.content.open("rb") as file:
+        form = aiohttp.MultipartWriter("form-data", boundary)
+        for name, value in fields:
+            form.append(value, {"content-type": "text/plain; charset=utf-8"}).set_content_disposition(
+                "form-data", name=name
+            )
+        audio = form.append(file, {"content-type": _AUDIO_TYPE})
+        audio.set_content_disposition("form-data", name="file", filename=work.filename)
+        yield content_type, form
+
+
+def form_bytes(fields: Sequence[tuple[str, str]], filename: str, content: bytes, boundary: str) -> bytes:
+    """A multipart form as RFC 7578 and aiohttp's own writer make it; `boundary` must not occur in what it holds."""
+    pieces = [
+        f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields
+    ]
+    # Note: the name is quoted as aiohttp quotes it, so that nothing in it can end the header.
+    pieces.append(
+        f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="{quote(filename, "")}"\r\n'
+        f"content-type: {_AUDIO_TYPE}\r\n\r\n"
+    )
+    return b"".join(("".join(pieces).encode(), content, f"\r\n--{boundary}--\r\n".encode()))
 
 
 def form_fields(wanted: Transcription, model: str) -> list[tuple[str, str]]:
