@@ -25,7 +25,12 @@ from tests.e2e.load import AUDIO, Answer, Load
 
 SECONDS_EACH = float(os.environ.get("INSOURCE_KILL_SECONDS", "9"))
 """At least so long under load for each victim; seven of them make the minute."""
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400 + 10 * SECONDS_EACH), pytest.mark.xdist_group("e2e-kills")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.kills,
+    pytest.mark.timeout(400 + 10 * SECONDS_EACH),
+    pytest.mark.xdist_group("e2e-kills"),
+]
 ENVIRONMENT = {"INSOURCE_EMULATOR_ENGINE": "echo", "INSOURCE_EMULATOR_REQUESTS_PER_MINUTE": "100000"}
 RATE_PER_S = 20
 VENDOR_RATE_PER_S = 4
@@ -212,9 +217,7 @@ def compare(served: Installation, count_file: Path, answered: set[str]) -> None:
     unknown = [row for row in rows if row["outcome"] == "unknown"]
     print(f"{len(rows)} rows: {dict(Counter((row['backend'], row['outcome']) for row in rows))}")
     for row in unknown:
-        print("unknown:", {key: row[key] for key in ("attempt_id", "backend", "role", "recorded", "sighted", "flags")})
-    cost = served.ledger("/v1/cost", namespace="voice")
-    print("cost:", cost)
+        print(brief(row))
 
 
 def differences(rows: list[Row], count_file: Path, billed: list[Row], answered: set[str]) -> list[str]:
@@ -223,12 +226,11 @@ def differences(rows: list[Row], count_file: Path, billed: list[Row], answered: 
     found = [
         f"{count} rows of attempt {id_}" for id_, count in Counter(r["attempt_id"] for r in rows).items() if count > 1
     ]
-    # Lines without an attempt are the adapter's own warm-up, of which no ledger row may tell.
-    counted = [
-        attempt_id(line["request_id"], line["hop"], int(line["attempt"]))
-        for line in read_counts(count_file)
-        if line["event"] == "begun" and line["attempt"]
-    ]
+    # The adapter's own warm-up is no attempt, and no ledger row may tell of it.
+    begun = [line for line in read_counts(count_file) if line["event"] == "begun"]
+    attempts = [line for line in begun if not line["request_id"].startswith("probe-")]
+    assert all(line["attempt"] for line in attempts), "the server was not told which attempt it serves"
+    counted = [attempt_id(line["request_id"], line["hop"], int(line["attempt"])) for line in attempts]
     sold = [line["client_request_id"] for line in billed]
     for backend, theirs in (("inhouse", counted), ("openai", sold)):
         for id_, count in Counter(theirs).items():
@@ -246,8 +248,19 @@ def differences(rows: list[Row], count_file: Path, billed: list[Row], answered: 
         for row in rows
         if row["outcome"] == "ok" and not right_amount(row)
     ]
-    good = {row["request_id"] for row in rows if row["outcome"] == "ok"}
-    return found + [f"the client has an answer to {id_}, of which no row tells" for id_ in answered - good]
+    of_request: dict[str, list[Row]] = {}
+    for row in rows:
+        of_request.setdefault(row["request_id"], []).append(row)
+    for id_ in answered:
+        tries = of_request.get(id_, [])
+        if not any(row["outcome"] == "ok" for row in tries):
+            found.append(f"the client has an answer to {id_}, the ledger has {[brief(row) for row in tries]}")
+    return found
+
+
+def brief(row: Row) -> str:
+    told = "attempt_id backend role outcome reason recorded sighted sighted_outcome flags started_at pod".split()
+    return " ".join(f"{name}={row.get(name)}" for name in told)
 
 
 def right_amount(row: Row) -> bool:

@@ -80,6 +80,8 @@ class Transcriptions:
                     filename=_filename(upload.filename, measured.extension),
                     model=self._backend.request_model(attempt.route),
                     request_id=attempt.identity.request_id,
+                    hop=attempt.identity.hop,
+                    number=attempt.identity.number,
                 )
                 return await self._serve(request, attempt, work, measured)
 
