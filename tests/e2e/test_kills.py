@@ -259,7 +259,19 @@ def differences(rows: list[Row], count_file: Path, billed: list[Row], answered: 
 
 
 def brief(row: Row) -> str:
-    told = "attempt_id backend role outcome reason recorded sighted sighted_outcome flags started_at pod".split()
+    told = [
+        "attempt_id",
+        "backend",
+        "role",
+        "outcome",
+        "reason",
+        "recorded",
+        "sighted",
+        "sighted_outcome",
+        "flags",
+        "started_at",
+        "pod",
+    ]
     return " ".join(f"{name}={row.get(name)}" for name in told)
 
 
