@@ -31,7 +31,7 @@ from tests.gateway.adapter_harness import (
     write_routes,
 )
 
-pytestmark = pytest.mark.gateway
+pytestmark = [pytest.mark.gateway, pytest.mark.timeout(240)]
 
 
 def environment(folder: Path, side: str, ip: str, server: int, ledger: int) -> dict[str, str]:

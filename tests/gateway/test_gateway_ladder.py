@@ -109,7 +109,10 @@ async def test_held_until_a_replica_has_room(tmp_path: Path) -> None:
         assert b"3145728" in answer
         assert "x-envoy-ratelimited" not in headers
         last = gw.adapter.seen["serve"][-1]
-        assert last.headers["x-insource-hop"] == "hold"
+        assert last.headers["x-insource-hop"].startswith("hold-4-")
+        every = [seen.headers for who in (gw.adapter, gw.vendor) for role in who.seen.values() for seen in role]
+        ids = [(each.get("x-insource-hop"), each["x-envoy-attempt-count"]) for each in every]
+        assert len(ids) == len(set(ids)), "two attempts of one name: the ledger would drop one"
         assert last.headers["x-insource-client"] == "alice"
         assert last.headers["x-envoy-attempt-count"] == "1"
         assert last.headers["x-request-id"] == gw.adapter.seen["serve"][0].headers["x-request-id"]

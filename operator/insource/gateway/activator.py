@@ -110,7 +110,7 @@ class Activator:
         """Hold one request until it is answered, its time is up, or its client leaves."""
         key = DeploymentKey(request.headers.get(headers.NAMESPACE, ""), request.headers.get(headers.DEPLOYMENT, ""))
         view = self._view(key)
-        if request.headers.get(headers.HOP) == HOLD or view is None:
+        if request.headers.get(headers.HOP, "").startswith(HOLD) or view is None:
             return self._refuse(request, "No replica of this deployment can take a request now.")
         if self.held.total() >= self._limits.requests:
             return self._refuse(request, "Too many requests are waiting for a replica.")
@@ -136,7 +136,7 @@ class Activator:
     async def _wait(
         self, request: web.Request, key: DeploymentKey, turn: _Turn, spool: Spool, deadline: float
     ) -> web.StreamResponse:
-        failures = 0
+        failures = tries = 0
         backoff = self._limits.backoff_s
         while True:
             view = self._view(key)
@@ -147,8 +147,9 @@ class Activator:
                 queue.appendleft(turn)
             if queue[0] is turn and view.backends_ready:
                 self.forwarding[str(key)] += 1
+                tries += 1
                 try:
-                    answer = await self._try(request, key, turn, spool, view.backends_ready)
+                    answer = await self._try(request, key, turn, spool, view.backends_ready, hop_name(request, tries))
                     failures += _is_failure(answer)
                     if answer is not None and (not _may_wait(answer) or failures >= MOST_FAILURES):
                         self._step_aside(key, turn)
@@ -168,10 +169,10 @@ class Activator:
             turn.wake.clear()
 
     async def _try(
-        self, request: web.Request, key: DeploymentKey, turn: _Turn, spool: Spool, rungs: int
+        self, request: web.Request, key: DeploymentKey, turn: _Turn, spool: Spool, rungs: int, hop: str
     ) -> aiohttp.ClientResponse | None:
         """Send the request in again; None if Envoy could not be asked."""
-        sending = asyncio.ensure_future(self._send(request, spool, rungs))
+        sending = asyncio.ensure_future(self._send(request, spool, rungs, hop))
         try:
             # A backend that is full says so at once. Silence means that the request was taken: the next may try.
             await self._race(asyncio.shield(sending), TAKEN_AFTER_S)
@@ -181,9 +182,9 @@ class Activator:
         finally:
             sending.cancel()
 
-    async def _send(self, request: web.Request, spool: Spool, rungs: int) -> aiohttp.ClientResponse | None:
+    async def _send(self, request: web.Request, spool: Spool, rungs: int, hop: str) -> aiohttp.ClientResponse | None:
         outgoing = {name: value for name, value in request.headers.items() if name.lower() not in NOT_FORWARDED}
-        outgoing[headers.HOP] = HOLD
+        outgoing[headers.HOP] = hop
         # One retry per rung that has a backend: the ladder then ends above this activator, and we see why.
         outgoing["x-envoy-max-retries"] = str(rungs - 1)
         outgoing["content-length"] = str(spool.size)
@@ -230,6 +231,15 @@ class Activator:
         if request.can_read_body and not request.content.at_eof():
             response.force_close()
         return response
+
+
+def hop_name(request: web.Request, tries: int) -> str:
+    """`hold-<attempt that came here>-<try>`: Envoy numbers the attempts of each re-entry from 1 again.
+
+    With the same name twice, two attempts would have one id, and the ledger would drop the usage of the second. The
+    first number tells apart what came here again after this process was killed.
+    """
+    return f"{HOLD}-{request.headers.get(headers.ATTEMPT_COUNT, '0')[:6]}-{tries}"
 
 
 def _is_failure(answer: aiohttp.ClientResponse | None) -> bool:
