@@ -46,7 +46,7 @@ bench-reconcile bench-gateway bench-ledger bench-upload-memory: $(STAMP)
 
 $(STAMP): requirements/dev.txt requirements/tools.txt pyproject.toml
 	@echo "insource: setting up $(VENV) from the lock (once)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c pass 2>/dev/null && $(BIN)/uv --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@test -x $(BIN)/uv || { $(BIN)/python -m ensurepip >/dev/null 2>&1; $(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION); }
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync -q requirements/dev.txt requirements/tools.txt
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps --no-build-isolation --offline -e .
