@@ -66,6 +66,20 @@ async def test_after_a_crash_what_was_not_acknowledged_comes_again_byte_for_byte
     await again.close()
 
 
+async def test_what_an_earlier_process_left_is_shipped_though_nothing_new_comes(tmp_path: Path) -> None:
+    wal = WriteAheadLog(tmp_path, system_env())
+    assert not wal.written.is_set()
+    wal.append(started("a"))
+    wal.append(ended("a"))
+    again = WriteAheadLog(tmp_path, system_env())
+    assert again.written.is_set()
+    ship(again)
+    third = WriteAheadLog(tmp_path, system_env())
+    assert not third.written.is_set()
+    for one in (wal, again, third):
+        await one.close()
+
+
 async def test_an_attempt_without_an_end_becomes_unknown_once(tmp_path: Path) -> None:
     wal = WriteAheadLog(tmp_path, system_env(), segment_bytes=600)
     wal.append(started("lost"))
