@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 DATA ?= .insource
 STAMP := $(VENV)/.ready
 
-.PHONY: demo up down test test-kills check format bench-reconcile bench-gateway bench-ledger bench-upload-memory generate clean
+.PHONY: demo up down test check format bench-reconcile bench-gateway bench-ledger bench-upload-memory generate clean
 
 demo: $(STAMP)
 	@$(BIN)/python -m insource demo $(if $(STEP),--step $(STEP)) --data $(DATA)
@@ -20,10 +20,7 @@ down: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not e2e" $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest -q -m "e2e and not kills" $(PYTEST_ARGS)
-
-test-kills: $(STAMP)
-	@$(BIN)/python -m pytest -q -m kills $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -m "e2e" $(PYTEST_ARGS)
 
 check: $(STAMP)
 	@$(BIN)/ruff check .
