@@ -176,9 +176,9 @@ def test_ready_waits_until_the_vendors_key_is_known() -> None:
 @pytest.mark.parametrize(
     ("wanted", "reason"),
     [
-        (spec(traffic={"primary": "gone"}), "BackendNotFound"),
-        (spec(traffic={"primary": "inhouse", "spill": {"backend": "inhouse"}}), "BackendNotFound"),
-        (spec(backends=[{"name": "inhouse"}]), "InvalidBackend"),
+        (spec(traffic={"primary": "gone"}), "InvalidSpec"),
+        (spec(traffic={"primary": "inhouse", "spill": {"backend": "inhouse"}}), "InvalidSpec"),
+        (spec(backends=[{"name": "inhouse"}]), "InvalidSpec"),
     ],
 )
 def test_what_the_schema_would_have_refused_is_told_all_the_same(wanted: dict[str, Any], reason: str) -> None:

@@ -59,6 +59,11 @@ class Condition:
     message: str = ""
 
 
+def stalled(reason: str, message: str) -> list[Condition]:
+    """Not ready, and it stays so until somebody acts."""
+    return [Condition(READY, FALSE, reason, message), Condition(STALLED, TRUE, reason, message)]
+
+
 def render(
     conditions: Iterable[Condition], *, previous: Iterable[Mapping[str, Any]], generation: int, now: str
 ) -> list[dict[str, Any]]:
@@ -78,7 +83,7 @@ def render(
                 "reason": condition.reason,
                 "message": condition.message[:1024],
                 "observedGeneration": generation,
-                "lastTransitionTime": old["lastTransitionTime"] if old is not None and same else now,
+                "lastTransitionTime": old.get("lastTransitionTime", now) if old is not None and same else now,
             }
         )
     return rendered

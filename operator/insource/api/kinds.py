@@ -22,7 +22,14 @@ SpecT = TypeVar("SpecT", bound=Spec)
 
 
 class InvalidObjectError(ValueError):
-    """An object that does not fit its kind; the message names object, field and what is wrong."""
+    """An object that does not fit its kind; the message names object, field and what is wrong.
+
+    `problem` is the message without the object: `spec.traffic.primary: Field required`.
+    """
+
+    def __init__(self, message: str, problem: str = "") -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +47,23 @@ class Resource(Generic[SpecT]):
     """As it came; never changed in place."""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Misfit:
+    """An object whose spec does not fit its kind: it came past the schema, or by the schema of another release."""
+
+    kind: str
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    problem: str
+    """The field's path and what is wrong with it."""
+    status: Mapping[str, Any] = field(default_factory=dict)
+    """As it came; never changed in place."""
+    labels: Mapping[str, str] = field(default_factory=dict)
     deleting: bool = False
 
 
@@ -180,8 +204,8 @@ def parse(obj: Mapping[str, Any], spec: type[SpecT]) -> Resource[SpecT]:
         parsed = spec.model_validate(obj.get("spec") or {})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidObjectError(f"{kind} {name!r}: spec.{where}: {first['msg']}") from None
+        problem = f"{_path(first['loc'])}: {first['msg']}"
+        raise InvalidObjectError(f"{kind} {name!r}: {problem}", problem) from None
     return Resource(
         kind=kind,
         name=name,
@@ -195,3 +219,27 @@ def parse(obj: Mapping[str, Any], spec: type[SpecT]) -> Resource[SpecT]:
         annotations=metadata.get("annotations") or {},
         deleting="deletionTimestamp" in metadata,
     )
+
+
+def parse_or_misfit(obj: Mapping[str, Any], spec: type[SpecT]) -> Resource[SpecT] | Misfit:
+    """`parse`, but what does not fit is told by a `Misfit` in its place."""
+    try:
+        return parse(obj, spec)
+    except InvalidObjectError as error:
+        metadata = obj.get("metadata") or {}
+        return Misfit(
+            kind=str(obj.get("kind", spec.__name__.removesuffix("Spec"))),
+            name=str(metadata.get("name", "")),
+            namespace=str(metadata.get("namespace", "")),
+            uid=str(metadata.get("uid", "")),
+            generation=int(metadata.get("generation", 0)),
+            problem=error.problem,
+            status=obj.get("status") or {},
+            labels=metadata.get("labels") or {},
+            deleting="deletionTimestamp" in metadata,
+        )
+
+
+def _path(parts: tuple[int | str, ...]) -> str:
+    """`spec.backends[0].name`."""
+    return "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)

@@ -7,6 +7,7 @@ from typing import Any
 
 from insource.api import conditions as c
 from insource.api import meta
+from insource.domain.problem import QUOTA_EXCEEDED
 from insource.domain.references import InHouseTarget, References, VendorBackendTarget
 from insource.domain.routing import Side
 from insource.domain.snapshot import Child, DeploymentSnapshot, Manifest, VendorAdapter
@@ -63,6 +64,7 @@ def gather(
         replicas=deployment.spec.replicas if workload is not None else 0,
         selector=selector,
         note=note,
+        refused=snapshot.refused,
     )
 
 
@@ -80,6 +82,8 @@ def _in_house_state(
         pod for pod in snapshot.pods if pod.revision == workload.revision and pod.backend == resolved.primary.backend
     ]
     unschedulable = next((pod.unschedulable for pod in pods if pod.unschedulable), child.message if child else "")
+    if snapshot.refused is not None and snapshot.refused.reason == QUOTA_EXCEEDED:
+        unschedulable = unschedulable or snapshot.refused.message
     return InHouseState(
         class_=resolved.primary.class_.name,
         ready=child.ready if child else 0,

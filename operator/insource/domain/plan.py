@@ -15,7 +15,9 @@ from insource.domain.build.pod import GRACE_BEYOND_REQUEST_S
 from insource.domain.build.revision import stored_request_timeout_s, stored_template
 from insource.domain.build.service_account import build_service_account
 from insource.domain.facts import adapter_of, gather, has_served
-from insource.domain.references import InHouseTarget, Problem, References, VendorBackendTarget, resolve
+from insource.domain.misfits import plan_misfit
+from insource.domain.problem import Problem
+from insource.domain.references import InHouseTarget, References, VendorBackendTarget, resolve
 from insource.domain.routing import (
     Side,
     SpillOver,
@@ -42,7 +44,7 @@ from insource.domain.status import (
 from insource.domain.vendor_plan import plan_vendor
 from insource.domain.workloads import Children, Workload, differing, find_deployment, retirements, wanted_workload
 
-__all__ = ["plan_deployment", "plan_namespace", "plan_vendor"]
+__all__ = ["plan_deployment", "plan_misfit", "plan_namespace", "plan_vendor"]
 
 RECHECK_S = 30.0
 """When to look again at what sends no events of its own (gateways, adapters), should nobody have told us."""
@@ -136,7 +138,7 @@ def _current_side(snapshot: DeploymentSnapshot) -> Side | None:
             return None
         return Side(backend, revision, ready=child.ready > 0, served=has_served(snapshot, child.name))
     vendor = (traffic.get("vendors") or {}).get(backend)
-    if vendor is None or vendor["name"] not in snapshot.vendors:
+    if vendor is None or (vendor["name"] not in snapshot.vendors and vendor["name"] not in snapshot.unfit_vendors):
         return None
     # Note: a vendor's adapter may be restarting; it is no less the one who serves.
     return Side(backend, "", ready=True, served=True, vendor=(vendor["name"], vendor["model"]))

@@ -12,17 +12,11 @@ from insource.api.accelerator_class import AcceleratorClassSpec
 from insource.api.catalog_model import CatalogModelSpec, Source
 from insource.api.fields import duration_s
 from insource.api.inference_runtime import InferenceRuntimeSpec
-from insource.api.kinds import Resource
+from insource.api.kinds import Misfit, Resource
 from insource.api.model_deployment import Accelerator, Backend, InHouse
+from insource.domain.problem import Problem
+from insource.domain.rules import broken_rule
 from insource.domain.snapshot import Catalogue, DeploymentSnapshot, ModelDeployment, Vendor
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a spec cannot be carried out: the user must act."""
-
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +59,24 @@ def resolve(snapshot: DeploymentSnapshot) -> References | Problem:
     Every in-house backend is checked, though only the primary runs: a mistake shows when it is made.
     """
     spec = snapshot.deployment.spec
+    broken = broken_rule(spec)
+    if broken is not None:
+        return broken
     targets: dict[str, Target] = {}
     for backend in spec.backends:
         target = _target(backend, snapshot)
         if isinstance(target, Problem):
             return target
         targets[backend.name] = target
-    primary = targets.get(spec.traffic.primary)
-    if primary is None:
-        return Problem("BackendNotFound", f'traffic.primary "{spec.traffic.primary}" is not one of spec.backends')
+    primary = targets[spec.traffic.primary]
     if spec.traffic.spill is None:
         return References(primary=primary, spill=None)
-    spill = targets.get(spec.traffic.spill.backend)
-    if not isinstance(spill, VendorBackendTarget):
-        return Problem(
-            "BackendNotFound", f'traffic.spill.backend "{spec.traffic.spill.backend}" is not a vendor backend'
-        )
+    spill = targets[spec.traffic.spill.backend]
+    assert isinstance(spill, VendorBackendTarget)
     return References(primary=primary, spill=spill)
 
 
-def allows(vendor: Vendor, deployment: ModelDeployment) -> bool:
+def allows(vendor: Vendor, deployment: ModelDeployment | Misfit) -> bool:
     """Whether the owner of the vendor's key lets this ModelDeployment use it."""
     allowed = vendor.spec.allowed_deployments
     if allowed is None or deployment.name in allowed.names:
@@ -96,10 +88,11 @@ def allows(vendor: Vendor, deployment: ModelDeployment) -> bool:
 def _target(backend: Backend, snapshot: DeploymentSnapshot) -> Target | Problem:
     if backend.in_house is not None:
         return _in_house(backend.name, backend.in_house, snapshot.deployment, snapshot.catalogue)
-    if backend.vendor is None:
-        return Problem("InvalidBackend", f'backend "{backend.name}" is neither inHouse nor vendor')
+    assert backend.vendor is not None
     vendor = snapshot.vendors.get(backend.vendor.name)
     where = f'backend "{backend.name}"'
+    if vendor is None and backend.vendor.name in snapshot.unfit_vendors:
+        return _unfit(where, "Vendor", backend.vendor.name, snapshot.unfit_vendors)
     if vendor is None:
         return Problem(
             "VendorNotFound",
@@ -118,6 +111,8 @@ def _target(backend: Backend, snapshot: DeploymentSnapshot) -> Target | Problem:
 def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue: Catalogue) -> InHouseTarget | Problem:
     where, modality = f'backend "{name}"', deployment.spec.modality
     model = catalogue.models.get(wanted.model)
+    if model is None and wanted.model in catalogue.unfit_models:
+        return _unfit(where, "CatalogModel", wanted.model, catalogue.unfit_models)
     if model is None:
         fit = [item.name for item in catalogue.models.values() if item.spec.modality == modality]
         return Problem("ModelNotFound", f'{where}: CatalogModel "{wanted.model}" not found; ' + _instead(fit))
@@ -136,6 +131,8 @@ def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue
             f"add one to it or choose one of: {offered}",
         )
     runtime = catalogue.runtimes.get(source.runtime)
+    if runtime is None and source.runtime in catalogue.unfit_runtimes:
+        return _unfit(where, "InferenceRuntime", source.runtime, catalogue.unfit_runtimes)
     if runtime is None:
         return Problem(
             "RuntimeNotFound",
@@ -148,6 +145,8 @@ def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue
         )
     accelerator = wanted.accelerator or Accelerator()
     class_ = catalogue.classes.get(accelerator.class_)
+    if class_ is None and accelerator.class_ in catalogue.unfit_classes:
+        return _unfit(where, "AcceleratorClass", accelerator.class_, catalogue.unfit_classes)
     if class_ is None:
         return Problem(
             "AcceleratorClassNotFound",
@@ -168,6 +167,10 @@ def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue
 
 def _source(model: CatalogModelSpec, runtime: str | None) -> Source | None:
     return next((source for source in model.sources if runtime is None or source.runtime == runtime), None)
+
+
+def _unfit(where: str, kind: str, name: str, problems: Mapping[str, str]) -> Problem:
+    return Problem(f"{kind}Invalid", f'{where}: {kind} "{name}" is invalid: {problems[name]}; correct it')
 
 
 def _instead(names: Iterable[str] | Mapping[str, object]) -> str:

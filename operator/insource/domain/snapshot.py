@@ -15,9 +15,10 @@ from insource.api import meta
 from insource.api.accelerator_class import AcceleratorClassSpec
 from insource.api.catalog_model import CatalogModelSpec
 from insource.api.inference_runtime import InferenceRuntimeSpec
-from insource.api.kinds import Resource
+from insource.api.kinds import Misfit, Resource
 from insource.api.model_deployment import ModelDeploymentSpec
 from insource.api.vendor import VendorSpec
+from insource.domain.problem import Problem
 
 Manifest = dict[str, Any]
 """A Kubernetes object as plain JSON."""
@@ -47,6 +48,10 @@ class Catalogue:
     models: Mapping[str, Resource[CatalogModelSpec]] = field(default_factory=dict)
     runtimes: Mapping[str, Resource[InferenceRuntimeSpec]] = field(default_factory=dict)
     classes: Mapping[str, Resource[AcceleratorClassSpec]] = field(default_factory=dict)
+    unfit_models: Mapping[str, str] = field(default_factory=dict)
+    """Those that exist but do not fit their kind: name -> what is wrong with them."""
+    unfit_runtimes: Mapping[str, str] = field(default_factory=dict)
+    unfit_classes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Child:
     message: str = ""
     """Deployment: why it cannot create pods (ReplicaFailure: a quota's own words)."""
     data: Mapping[str, Any] = field(default_factory=dict)
-    """ControllerRevision: its data."""
+    """ControllerRevision or ConfigMap: its data."""
     order: int = 0
     """ControllerRevision: its revision number."""
     live: Mapping[str, Any] | None = None
@@ -106,6 +111,10 @@ class DeploymentSnapshot:
     catalogue: Catalogue
     vendors: Mapping[str, Vendor]
     """Of the deployment's namespace, by name."""
+    unfit_vendors: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    """Those that exist but do not fit their kind: name -> what is wrong with them."""
+    refused: Problem | None = field(default=None, kw_only=True)
+    """What the API server refused when the plan was carried out, if it did."""
     settings: Settings
     now: str
     """RFC 3339, whole seconds, UTC, as in `2026-11-23T20:00:00Z`: the transition time of conditions that change."""
@@ -132,6 +141,10 @@ class VendorSnapshot:
     """Deployment, Service and ConfigMap labelled with this Vendor."""
     pods: tuple[Pod, ...] = ()
     adapter: VendorAdapter = field(default_factory=VendorAdapter)
+    unfit_deployments: tuple[Misfit, ...] = ()
+    """ModelDeployments that do not fit their kind, but whose traffic this Vendor still takes."""
+    refused: Problem | None = None
+    """What the API server refused when the plan was carried out, if it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +221,7 @@ def child_of(obj: Mapping[str, Any], *, keep_live: bool = False) -> Child:
         desired=int(spec.get("replicas", 1)) if is_deployment else 0,
         ready=_ready_replicas(status) if is_deployment and observed else 0,
         message=_replica_failure(status) if is_deployment else "",
-        data=obj.get("data") or NOTHING if is_revision else NOTHING,
+        data=obj.get("data") or NOTHING if is_revision or kind == "ConfigMap" else NOTHING,
         order=int(obj.get("revision", 0)) if is_revision else 0,
         live=obj if keep_live else None,
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from insource.api import conditions as c
 from insource.api.conditions import Condition
-from insource.domain.references import Problem
+from insource.domain.problem import Problem
 from insource.domain.snapshot import Event, Manifest
 
 
@@ -68,6 +68,8 @@ class Facts:
     selector: str
     note: str = ""
     """Something about a Ready deployment that its owner should know."""
+    refused: Problem | None = None
+    """What the API server refused of our objects."""
 
 
 def status_of(facts: Facts, previous: Mapping[str, Any], now: str) -> Manifest:
@@ -99,9 +101,8 @@ def stalled_status(problem: Problem, generation: int, previous: Mapping[str, Any
         for item in before
         if item["type"] not in told
     ]
-    ready = Condition(c.READY, c.FALSE, problem.reason, problem.message)
-    stalled = Condition(c.STALLED, c.TRUE, problem.reason, problem.message)
-    rendered = c.render([ready, stalled, *kept], previous=before, generation=generation, now=now)
+    summary = c.stalled(problem.reason, problem.message)
+    rendered = c.render([*summary, *kept], previous=before, generation=generation, now=now)
     return {**previous, "observedGeneration": generation, "conditions": rendered}
 
 
@@ -181,12 +182,11 @@ def _conditions(facts: Facts, before: Mapping[str, Mapping[str, Any]]) -> list[C
 
 def _summary(facts: Facts, aspects: Mapping[str, Condition], *, was_ready: bool) -> list[Condition]:
     """Ready, and beside a False one either Stalled (the user must act) or Reconciling (we are at it)."""
+    if facts.refused is not None:
+        return c.stalled(facts.refused.reason, facts.refused.message)
     credentials = aspects.get(c.CREDENTIALS_RESOLVED)
     if credentials is not None and credentials.status == c.FALSE:
-        return [
-            Condition(c.READY, c.FALSE, credentials.reason, credentials.message),
-            Condition(c.STALLED, c.TRUE, credentials.reason, credentials.message),
-        ]
+        return c.stalled(credentials.reason, credentials.message)
     obstacle = _obstacle(facts, aspects, was_ready=was_ready)
     if obstacle is None:
         return [_ready(facts)]

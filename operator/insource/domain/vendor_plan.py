@@ -25,8 +25,9 @@ def plan_vendor(snapshot: VendorSnapshot) -> Plan:
         return NO_PLAN
     labels = {meta.LABEL_VENDOR: vendor.name}
     children = {(child.kind, child.name): child for child in snapshot.children}
+    routes = children.get(("ConfigMap", vendor_adapter_name(vendor.name)))
     wanted = (
-        build_vendor_routes(vendor, snapshot.deployments),
+        build_vendor_routes(vendor, snapshot.deployments, snapshot.unfit_deployments, routes),
         build_service(vendor, name=vendor_adapter_name(vendor.name), labels=labels, selector=labels),
         build_vendor_deployment(vendor, snapshot.settings),
     )
@@ -60,11 +61,10 @@ def _credentials(snapshot: VendorSnapshot, before: str) -> Condition:
 
 
 def _summary(snapshot: VendorSnapshot, credentials: Condition) -> list[Condition]:
+    if snapshot.refused is not None:
+        return c.stalled(snapshot.refused.reason, snapshot.refused.message)
     if credentials.status == c.FALSE:
-        return [
-            Condition(c.READY, c.FALSE, credentials.reason, credentials.message),
-            Condition(c.STALLED, c.TRUE, credentials.reason, credentials.message),
-        ]
+        return c.stalled(credentials.reason, credentials.message)
     if snapshot.adapter.ready > 0:
         return [Condition(c.READY, c.TRUE, "Available", "the adapter is ready")]
     message = next((pod.unschedulable or pod.trouble for pod in snapshot.pods if pod.unschedulable or pod.trouble), "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections.abc import Hashable
 from enum import IntEnum
 from typing import Generic, TypeVar
@@ -74,11 +75,14 @@ class WorkQueue(Generic[K]):
         heapq.heappush(self._delayed, (due, self._sequence, key, priority))
         self._wake.set()
 
-    def retry(self, key: K, *, at_least_s: float = 0.0) -> float:
-        """Work on `key` again after its back-off, which doubles with each call until `forget`. Returns the delay."""
+    def retry(self, key: K, *, at_least_s: float = 0.0, at_most_s: float = math.inf) -> float:
+        """Work on `key` again after its back-off, which doubles with each call until `forget`. Returns the delay.
+
+        `at_most_s` bounds the back-off, `at_least_s` the delay.
+        """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        ceiling = min(self._backoff_limit_s, self._backoff_s * 2 ** min(failures, 32))
+        ceiling = min(at_most_s, self._backoff_limit_s, self._backoff_s * 2 ** min(failures, 32))
         delay: float = max(at_least_s, ceiling * self._rng.uniform(0.5, 1.0))
         self.add_after(key, delay)
         return delay

@@ -1,7 +1,7 @@
 """What the operator knows of the cluster, and snapshots of it for the planner. Decides nothing.
 
 Children are kept packed; those that were looked at lately are kept as the planner's `Child` too. An object whose spec
-does not parse (somebody wrote past the CRD) is as if it were absent: what serves already stays as it is.
+does not fit its kind is kept as a `Misfit`: it is told so, and what serves already stays as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from insource.api.accelerator_class import AcceleratorClassSpec
 from insource.api.catalog_model import CatalogModelSpec
 from insource.api.fields import Spec
 from insource.api.inference_runtime import InferenceRuntimeSpec
-from insource.api.kinds import InvalidObjectError, parse
+from insource.api.kinds import Misfit, parse_or_misfit
 from insource.api.kinds import Resource as Parsed
 from insource.api.model_deployment import SERVING_CLASS_DEFAULT, ModelDeploymentSpec
 from insource.api.vendor import VendorSpec
@@ -80,14 +80,24 @@ def _groups_of_child(child: Packed) -> Iterable[Hashable]:
         yield ("vendor", child.namespace, name)
 
 
-def references_of(deployment: Parsed[ModelDeploymentSpec] | None) -> Iterable[Hashable]:
-    """`(kind, name)` of everything a ModelDeployment refers to, and `("namespace", its own)`."""
+def vendors_of(deployment: Parsed[ModelDeploymentSpec] | Misfit | None) -> frozenset[str]:
+    """Names of the Vendors that a ModelDeployment uses; of one that does not fit, those that have its traffic."""
     if deployment is None:
-        return
+        return frozenset()
+    if isinstance(deployment, Misfit):
+        vendors = (deployment.status.get("traffic") or {}).get("vendors") or {}
+        return frozenset(vendor["name"] for vendor in vendors.values())
+    return frozenset(backend.vendor.name for backend in deployment.spec.backends if backend.vendor is not None)
+
+
+def references_of(deployment: Parsed[ModelDeploymentSpec] | Misfit) -> Iterable[Hashable]:
+    """`(kind, name)` of everything a ModelDeployment refers to, and `("namespace", its own)`."""
     yield ("namespace", deployment.namespace)
+    for name in vendors_of(deployment):
+        yield ("Vendor", deployment.namespace, name)
+    if isinstance(deployment, Misfit):
+        return
     for backend in deployment.spec.backends:
-        if backend.vendor is not None:
-            yield ("Vendor", deployment.namespace, backend.vendor.name)
         if backend.in_house is not None:
             yield ("CatalogModel", backend.in_house.model)
             if backend.in_house.runtime:
@@ -96,21 +106,38 @@ def references_of(deployment: Parsed[ModelDeploymentSpec] | None) -> Iterable[Ha
             yield ("AcceleratorClass", accelerator.class_ if accelerator else SERVING_CLASS_DEFAULT)
 
 
-def _groups_of_vendor(vendor: Parsed[VendorSpec] | None) -> Iterable[Hashable]:
-    return () if vendor is None else (("namespace", vendor.namespace),)
+def _groups_of_vendor(vendor: Parsed[VendorSpec] | Misfit) -> Iterable[Hashable]:
+    return (("namespace", vendor.namespace),)
 
 
-def parser_of(kind: Resource, spec: type[SpecT]) -> Callable[[Object], Parsed[SpecT] | None]:
-    """A projection that parses, or tells the log and gives None."""
+def parser_of(kind: Resource, spec: type[SpecT]) -> Callable[[Object], Parsed[SpecT] | Misfit]:
+    """A projection that parses, or tells the log and gives a `Misfit`."""
 
-    def project(obj: Object) -> Parsed[SpecT] | None:
-        try:
-            return parse({"kind": kind.kind, **obj}, spec)
-        except InvalidObjectError as error:
-            _log.warning("object_does_not_fit_its_kind", error=str(error))
-            return None
+    def project(obj: Object) -> Parsed[SpecT] | Misfit:
+        parsed = parse_or_misfit({"kind": kind.kind, **obj}, spec)
+        if isinstance(parsed, Misfit):
+            _log.warning(
+                "object_does_not_fit_its_kind",
+                kind=parsed.kind,
+                namespace=parsed.namespace,
+                name=parsed.name,
+                problem=parsed.problem,
+            )
+        return parsed
 
     return project
+
+
+def split(values: Iterable[Parsed[SpecT] | Misfit]) -> tuple[dict[str, Parsed[SpecT]], dict[str, str]]:
+    """Those that fit by name, and what is wrong with each of the others by name."""
+    fit: dict[str, Parsed[SpecT]] = {}
+    unfit: dict[str, str] = {}
+    for value in values:
+        if isinstance(value, Misfit):
+            unfit[value.name] = value.problem
+        else:
+            fit[value.name] = value
+    return fit, unfit
 
 
 class Caches:
@@ -144,11 +171,10 @@ class Caches:
     def catalogue(self) -> Catalogue:
         """All cluster-scoped references; the same instance until one of them changes."""
         if self._catalogue is None:
-            self._catalogue = Catalogue(
-                models={value.name: value for value in self.models.values() if value is not None},
-                runtimes={value.name: value for value in self.runtimes.values() if value is not None},
-                classes={value.name: value for value in self.classes.values() if value is not None},
-            )
+            models, unfit_models = split(self.models.values())
+            runtimes, unfit_runtimes = split(self.runtimes.values())
+            classes, unfit_classes = split(self.classes.values())
+            self._catalogue = Catalogue(models, runtimes, classes, unfit_models, unfit_runtimes, unfit_classes)
         return self._catalogue
 
     def children_of(

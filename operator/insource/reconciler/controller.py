@@ -12,6 +12,8 @@ from typing import Any
 import structlog
 
 from insource.api import meta
+from insource.api.kinds import Misfit
+from insource.domain.problem import Problem
 from insource.domain.snapshot import Settings
 from insource.env import Env
 from insource.kube import resources
@@ -22,9 +24,10 @@ from insource.kube.events import EventRecorder
 from insource.kube.packed import Packed
 from insource.kube.resources import Key, Resource
 from insource.kube.workqueue import Priority, WorkQueue
-from insource.reconciler.caches import CHILDREN, Caches, PodView
+from insource.reconciler.caches import CHILDREN, Caches, PodView, vendors_of
 from insource.reconciler.observations import Observations
 from insource.reconciler.reconcile import Reconciler, Work
+from insource.reconciler.refusals import RETRY_AT_MOST_S, RefusedError
 
 _log = structlog.get_logger(__name__)
 
@@ -65,7 +68,7 @@ class Controller:
         self._subscribe()
 
     def subscribe(self, listener: Callable[[Work], None]) -> None:
-        """Call `listener` after every pass that went well: our own writes make no change in the caches' eyes."""
+        """Call `listener` after every pass that came to its end: our own writes make no change in the caches' eyes."""
         self._listeners.append(listener)
 
     def resync(self) -> None:
@@ -102,12 +105,15 @@ class Controller:
                 return  # the one who leads does it; all is looked at again when we begin to lead
             again = await self.reconciler.reconcile(work)
             self.queue.forget(work)
-            for listener in self._listeners:
-                listener(work)
+            self._tell(work, None)
             if again is not None:
                 self.queue.add_after(work, again)
         except NotLeadingError:
             return
+        except RefusedError as error:
+            self._tell(work, error.refusal.problem)
+            delay = self.queue.retry(work, at_least_s=error.refusal.retry_after_s, at_most_s=RETRY_AT_MOST_S)
+            _log.warning("write_refused", work=str(work), error=str(error), retry_in_s=round(delay, 2))
         except ApiError as error:
             delay = self.queue.retry(work, at_least_s=error.retry_after or 0.0)
             _log.warning("reconcile_failed", work=str(work), error=str(error), retry_in_s=round(delay, 2))
@@ -117,6 +123,16 @@ class Controller:
             _log.exception("reconcile_broke", work=str(work), retry_in_s=round(delay, 2))
         finally:
             self.queue.done(work)
+
+    def _tell(self, work: Work, refused: Problem | None) -> None:
+        if work.kind == "namespace" and self.observations.note_refused(work.namespace, refused):
+            group = ("namespace", work.namespace)
+            for deployment in self.caches.deployments.members(group):
+                self._add("deployment", deployment, Priority.CHANGE)
+            for vendor in self.caches.vendors.members(group):
+                self._add("vendor", vendor, Priority.CHANGE)
+        for listener in self._listeners:
+            listener(work)
 
     def _subscribe(self) -> None:
         caches = self.caches
@@ -134,10 +150,8 @@ class Controller:
         self._add("deployment", key, Priority.EDIT if edited and _synced(self.caches.deployments) else Priority.RESYNC)
         if change != "MODIFIED" or edited:
             self.queue.add(Work("namespace", key.namespace), Priority.EDIT)
-            for parsed in (old, new):
-                for backend in parsed.spec.backends if parsed is not None else ():
-                    if backend.vendor is not None:
-                        self._add("vendor", Key(key.namespace, backend.vendor.name), Priority.CHANGE)
+            for vendor in vendors_of(old) | vendors_of(new):
+                self._add("vendor", Key(key.namespace, vendor), Priority.CHANGE)
 
     def _vendor_changed(self, change: ChangeType, key: Key, _old: Any, _new: Any) -> None:
         self._add("vendor", key, Priority.EDIT if _synced(self.caches.vendors) else Priority.RESYNC)
@@ -155,7 +169,7 @@ class Controller:
     def _runtime_changed(self, _change: ChangeType, key: Key, _old: Any, _new: Any) -> None:
         self._users("InferenceRuntime", key.name)
         for model in self.caches.models.values():
-            if model is not None and any(source.runtime == key.name for source in model.spec.sources):
+            if not isinstance(model, Misfit) and any(source.runtime == key.name for source in model.spec.sources):
                 self._users("CatalogModel", model.name)
 
     def _users(self, *group: str) -> None:

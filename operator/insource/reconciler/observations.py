@@ -1,10 +1,14 @@
-"""What gateways and vendor adapters said last when they were asked. Filled by `polling`, read by snapshots."""
+"""What others said last: gateways and adapters when they were asked, the API server of what a namespace needs.
+
+Filled by `polling` and `controller`, read by snapshots.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from insource.domain.problem import Problem
 from insource.kube.resources import Key
 
 
@@ -14,6 +18,7 @@ class Observations:
     def __init__(self, gateway_urls: tuple[str, ...]) -> None:
         self._applied: dict[str, Mapping[str, int]] = {url: {} for url in gateway_urls}
         self._credentials: dict[Key, tuple[bool | None, str]] = {}
+        self._refused: dict[str, Problem] = {}
 
     def gateway_versions(self, deployment: Key) -> tuple[int, ...]:
         """For each gateway the traffic version of this deployment that it has applied, -1 if it does not say."""
@@ -35,6 +40,20 @@ class Observations:
         news = self.credentials(vendor) != (resolved, message)
         self._credentials[vendor] = (resolved, message)
         return news
+
+    def refused(self, namespace: str) -> Problem | None:
+        """What the API server refused of the objects that every adapter of a namespace needs."""
+        return self._refused.get(namespace)
+
+    def note_refused(self, namespace: str, problem: Problem | None) -> bool:
+        """The objects of a namespace were written (None), or one was refused: True if that is news."""
+        if self._refused.get(namespace) == problem:
+            return False
+        if problem is None:
+            del self._refused[namespace]
+        else:
+            self._refused[namespace] = problem
+        return True
 
     def forget_vendor(self, vendor: Key) -> None:
         """The Vendor is gone."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from insource.api import meta
-from insource.api.fields import Spec
+from insource.api.kinds import Misfit
 from insource.api.kinds import Resource as Parsed
-from insource.domain.plan import plan_deployment, plan_namespace, plan_vendor
+from insource.domain.plan import plan_deployment, plan_misfit, plan_namespace, plan_vendor
+from insource.domain.problem import Problem
 from insource.domain.snapshot import (
     DeploymentSnapshot,
     NamespaceSnapshot,
@@ -21,11 +23,13 @@ from insource.env import Env
 from insource.kube import resources
 from insource.kube.applier import Applier
 from insource.kube.cache import Cache
+from insource.kube.client import ApiError
 from insource.kube.events import EventRecorder, Note
 from insource.kube.packed import Packed
 from insource.kube.resources import Key, Resource, resource_of
-from insource.reconciler.caches import VENDOR_CHILDREN, WORKLOADS, Caches
+from insource.reconciler.caches import VENDOR_CHILDREN, WORKLOADS, Caches, split, vendors_of
 from insource.reconciler.observations import Observations
+from insource.reconciler.refusals import Refusal, RefusedError, refusal_of
 from insource.reconciler.status_patch import status_patch
 
 _NAMESPACE_OBJECTS = (
@@ -73,6 +77,7 @@ class Reconciler:
         """Bring one object to its desired state. Seconds until it wants another look by itself, or None.
 
         `ApiError` and `NotLeadingError` come through: what was done stands, the next pass goes on from there.
+        `RefusedError`: the API server refused one of the objects; all the rest is done, and the status tells of it.
         """
         match work.kind:
             case "deployment":
@@ -86,26 +91,39 @@ class Reconciler:
         deployment = self._caches.deployments.get(key)
         if deployment is None or deployment.deleting:  # garbage collection removes the children
             return None
+        cache = self._caches.deployments
+        if isinstance(deployment, Misfit):
+            plan = plan_misfit(deployment, self._now())
+            await self._tell(plan, resources.MODEL_DEPLOYMENTS, deployment, cache)
+            return None
         compared, children = self._caches.children_of(
             WORKLOADS, ("deployment", key.namespace, key.name), self._applier.is_settled
         )
-        backends = deployment.spec.backends
-        vendors = {backend.vendor.name for backend in backends if backend.vendor is not None}
-        found = {name: self._caches.vendors.get(Key(key.namespace, name)) for name in vendors}
-        plan = plan_deployment(
-            DeploymentSnapshot(
-                deployment=deployment,
-                catalogue=self._caches.catalogue(),
-                vendors={name: vendor for name, vendor in found.items() if vendor is not None},
-                settings=self._settings,
-                now=self._now(),
-                children=children,
-                pods=self._pods("deployment", key),
-                vendor_adapters={name: self.adapter(Key(key.namespace, name)) for name in vendors},
-                gateway_versions=self._observations.gateway_versions(key),
-            )
+        names = vendors_of(deployment)
+        found = (self._caches.vendors.get(Key(key.namespace, name)) for name in names)
+        vendors, unfit_vendors = split(vendor for vendor in found if vendor is not None)
+        snapshot = DeploymentSnapshot(
+            deployment=deployment,
+            catalogue=self._caches.catalogue(),
+            vendors=vendors,
+            unfit_vendors=unfit_vendors,
+            refused=self._observations.refused(key.namespace),
+            settings=self._settings,
+            now=self._now(),
+            children=children,
+            pods=self._pods("deployment", key),
+            vendor_adapters={name: self.adapter(Key(key.namespace, name)) for name in names},
+            gateway_versions=self._observations.gateway_versions(key),
         )
-        await self._carry_out(plan, compared, resources.MODEL_DEPLOYMENTS, deployment, self._caches.deployments)
+        plan = plan_deployment(snapshot)
+        await self._carry_out(
+            plan,
+            compared,
+            resources.MODEL_DEPLOYMENTS,
+            deployment,
+            cache,
+            lambda refused: plan_deployment(replace(snapshot, refused=refused)),
+        )
         return plan.requeue_after_s
 
     async def _vendor(self, key: Key) -> float | None:
@@ -113,23 +131,36 @@ class Reconciler:
         if vendor is None or vendor.deleting:
             self._observations.forget_vendor(key)
             return None
+        cache = self._caches.vendors
+        if isinstance(vendor, Misfit):
+            await self._tell(plan_misfit(vendor, self._now()), resources.VENDORS, vendor, cache)
+            return None
         compared, children = self._caches.children_of(
             VENDOR_CHILDREN, ("vendor", key.namespace, key.name), self._applier.is_settled
         )
-        users = sorted(self._caches.deployments.members(("Vendor", key.namespace, key.name)))
-        deployments = (self._caches.deployments.get(user) for user in users)
-        plan = plan_vendor(
-            VendorSnapshot(
-                vendor=vendor,
-                deployments=tuple(user for user in deployments if user is not None and not user.deleting),
-                settings=self._settings,
-                now=self._now(),
-                children=children,
-                pods=self._pods("vendor", key),
-                adapter=self.adapter(key),
-            )
+        members = sorted(self._caches.deployments.members(("Vendor", key.namespace, key.name)))
+        found = (self._caches.deployments.get(member) for member in members)
+        users = [user for user in found if user is not None and not user.deleting]
+        snapshot = VendorSnapshot(
+            vendor=vendor,
+            deployments=tuple(user for user in users if not isinstance(user, Misfit)),
+            unfit_deployments=tuple(user for user in users if isinstance(user, Misfit)),
+            refused=self._observations.refused(key.namespace),
+            settings=self._settings,
+            now=self._now(),
+            children=children,
+            pods=self._pods("vendor", key),
+            adapter=self.adapter(key),
         )
-        await self._carry_out(plan, compared, resources.VENDORS, vendor, self._caches.vendors)
+        plan = plan_vendor(snapshot)
+        await self._carry_out(
+            plan,
+            compared,
+            resources.VENDORS,
+            vendor,
+            cache,
+            lambda refused: plan_vendor(replace(snapshot, refused=refused)),
+        )
         return plan.requeue_after_s
 
     async def _namespace(self, namespace: str) -> float | None:
@@ -150,7 +181,9 @@ class Reconciler:
                 ),
             )
         )
-        await self._write_children(plan, compared)
+        refusal = await self._write_children(plan, compared)
+        if refusal is not None:
+            raise RefusedError(refusal)
         return plan.requeue_after_s
 
     def adapter(self, vendor: Key) -> VendorAdapter:
@@ -171,8 +204,20 @@ class Reconciler:
         resource: Resource,
         owner: Parsed[Any],
         cache: Cache[Any],
+        if_refused: Callable[[Problem], Plan],
     ) -> None:
-        await self._write_children(plan, compared)
+        """`if_refused` is the plan for the same snapshot when one of the objects was refused: told, nothing else."""
+        refusal = await self._write_children(plan, compared)
+        if refusal is not None:
+            plan = if_refused(refusal.problem)
+        await self._tell(plan, resource, owner, cache)
+        for deletion in plan.deletes:
+            kind = resource_of({"apiVersion": deletion.api_version, "kind": deletion.kind})
+            await self._applier.delete(kind, Key(deletion.namespace, deletion.name), deletion.uid)
+        if refusal is not None:
+            raise RefusedError(refusal)
+
+    async def _tell(self, plan: Plan, resource: Resource, owner: Parsed[Any] | Misfit, cache: Cache[Any]) -> None:
         if plan.status is not None:
             patch = status_patch(owner.status, plan.status)
             if patch:
@@ -180,17 +225,22 @@ class Reconciler:
                 await self._applier.write_status(resource, key, patch, cache)
         for event in plan.events:
             await self._recorder.record(_regarding(resource, owner), Note(event.type, event.reason, event.note))
-        for deletion in plan.deletes:
-            kind = resource_of({"apiVersion": deletion.api_version, "kind": deletion.kind})
-            await self._applier.delete(kind, Key(deletion.namespace, deletion.name), deletion.uid)
 
-    async def _write_children(self, plan: Plan, compared: Compared) -> None:
+    async def _write_children(self, plan: Plan, compared: Compared) -> Refusal | None:
+        """Ends at the first object that the API server refuses: those after it may need it."""
         wanting = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in plan.applies}
         for kind, key, live in compared:
             if (kind.kind, key.name) not in wanting:
                 self._applier.settle(kind, key, live)
         for manifest in plan.applies:
-            await self._applier.apply(manifest)
+            try:
+                await self._applier.apply(manifest)
+            except ApiError as error:
+                refusal = refusal_of(manifest, error)
+                if refusal is None:
+                    raise
+                return refusal
+        return None
 
     def _pods(self, kind: str, key: Key) -> tuple[Any, ...]:
         pods: Iterable[Key] = self._caches.pods.members((kind, key.namespace, key.name))
@@ -201,6 +251,6 @@ class Reconciler:
         return self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _regarding(resource: Resource, owner: Parsed[Spec]) -> dict[str, Any]:
+def _regarding(resource: Resource, owner: Parsed[Any] | Misfit) -> dict[str, Any]:
     metadata = {"name": owner.name, "namespace": owner.namespace, "uid": owner.uid}
     return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}

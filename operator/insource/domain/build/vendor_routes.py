@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pydantic import ValidationError
+
 from insource.api import meta
 from insource.api.fields import duration_s
+from insource.api.kinds import Misfit
 from insource.domain.build.objects import manifest
 from insource.domain.build.vendor_deployment import ROUTES_KEY
 from insource.domain.names import vendor_adapter_name
 from insource.domain.references import allows
-from insource.domain.snapshot import Manifest, ModelDeployment, Vendor
+from insource.domain.snapshot import Child, Manifest, ModelDeployment, Vendor
 from insource.wire.routes import VendorRoute, VendorRoutes
 
 
-def build_vendor_routes(vendor: Vendor, deployments: Iterable[ModelDeployment]) -> Manifest:
-    """One route for each ModelDeployment that uses the Vendor, or still has traffic to it."""
-    routes = {}
+def build_vendor_routes(
+    vendor: Vendor, deployments: Iterable[ModelDeployment], unfit: Iterable[Misfit] = (), live: Child | None = None
+) -> Manifest:
+    """One route for each ModelDeployment that uses the Vendor, or still has traffic to it.
+
+    One that does not fit its kind (`unfit`) keeps the route that it has in the live ConfigMap, spending limit and all.
+    """
+    routes = _kept(vendor, unfit, live)
     for deployment in sorted(deployments, key=lambda item: item.name):
         route = route_of(vendor, deployment)
         if route is not None:
@@ -30,6 +38,21 @@ def build_vendor_routes(vendor: Vendor, deployments: Iterable[ModelDeployment]) 
         owner=vendor,
         body={"data": {ROUTES_KEY: VendorRoutes(deployments=routes).model_dump_json()}},
     )
+
+
+def _kept(vendor: Vendor, unfit: Iterable[Misfit], live: Child | None) -> dict[str, VendorRoute]:
+    deployments = {deployment.name: deployment for deployment in unfit}
+    if live is None or not deployments:
+        return {}
+    try:
+        routes = VendorRoutes.model_validate_json(live.data.get(ROUTES_KEY, ""))
+    except ValidationError:
+        return {}
+    return {
+        name: route.model_copy(update={"allowed": route.allowed and allows(vendor, deployments[name])})
+        for name, route in routes.deployments.items()
+        if name in deployments
+    }
 
 
 def route_of(vendor: Vendor, deployment: ModelDeployment) -> VendorRoute | None:
