@@ -28,6 +28,8 @@ class Faults:
     crash: float = 0.0
     refuse: float = 0.0
     lose_answer: float = 0.0
+    deny: Callable[[str], ApiError | None] = lambda _: None
+    """What a policy says to a write, told as in `StoreClient.writes`: the refusal, or None."""
 
     def before(self) -> None:
         """Die or be refused, perhaps."""
@@ -151,6 +153,9 @@ class StoreClient:
 
     def _write(self, what: str, write: Callable[[], Any]) -> Any:
         self._faults.before()
+        denied = self._faults.deny(what)
+        if denied is not None:
+            raise denied
         try:
             answer = copy.deepcopy(write())
         except StoreError as error:

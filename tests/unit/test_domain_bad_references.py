@@ -171,17 +171,3 @@ def test_ready_waits_until_the_vendors_key_is_known() -> None:
     world.ready(1)
     assert world.step().requeue_after_s is not None
     assert world.condition(c.READY)["reason"] == "WaitingForVendor"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "reason"),
-    [
-        (spec(traffic={"primary": "gone"}), "InvalidSpec"),
-        (spec(traffic={"primary": "inhouse", "spill": {"backend": "inhouse"}}), "InvalidSpec"),
-        (spec(backends=[{"name": "inhouse"}]), "InvalidSpec"),
-    ],
-)
-def test_what_the_schema_would_have_refused_is_told_all_the_same(wanted: dict[str, Any], reason: str) -> None:
-    world = World(wanted)
-    world.settle()
-    assert world.condition(c.STALLED)["reason"] == reason

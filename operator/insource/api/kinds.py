@@ -16,6 +16,7 @@ from insource.api.fields import Spec, rule
 from insource.api.inference_runtime import InferenceRuntimeSpec, InferenceRuntimeStatus
 from insource.api.model_deployment import ModelDeploymentSpec, ModelDeploymentStatus
 from insource.api.price_book import PriceBookSpec, PriceBookStatus
+from insource.api.rules import broken_rule
 from insource.api.vendor import VendorSpec, VendorStatus
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -196,7 +197,7 @@ BY_KIND = {kind.kind: kind for kind in KINDS}
 def parse(obj: Mapping[str, Any], spec: type[SpecT]) -> Resource[SpecT]:
     """A custom resource from the API's plain dict. Unknown fields are ignored.
 
-    InvalidObjectError if the spec does not fit, which can only be where somebody wrote past the CRD's schema.
+    InvalidObjectError if the spec does not fit or breaks a rule: somebody wrote past the schema, or it is another one.
     """
     metadata = obj.get("metadata") or {}
     kind, name = str(obj.get("kind", spec.__name__.removesuffix("Spec"))), str(metadata.get("name", ""))
@@ -206,6 +207,9 @@ def parse(obj: Mapping[str, Any], spec: type[SpecT]) -> Resource[SpecT]:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         problem = f"{_path(first['loc'])}: {first['msg']}"
         raise InvalidObjectError(f"{kind} {name!r}: {problem}", problem) from None
+    problem = broken_rule(parsed)
+    if problem:
+        raise InvalidObjectError(f"{kind} {name!r}: {problem}", problem)
     return Resource(
         kind=kind,
         name=name,

@@ -15,7 +15,6 @@ from insource.api.inference_runtime import InferenceRuntimeSpec
 from insource.api.kinds import Misfit, Resource
 from insource.api.model_deployment import Accelerator, Backend, InHouse
 from insource.domain.problem import Problem
-from insource.domain.rules import broken_rule
 from insource.domain.snapshot import Catalogue, DeploymentSnapshot, ModelDeployment, Vendor
 
 
@@ -59,9 +58,6 @@ def resolve(snapshot: DeploymentSnapshot) -> References | Problem:
     Every in-house backend is checked, though only the primary runs: a mistake shows when it is made.
     """
     spec = snapshot.deployment.spec
-    broken = broken_rule(spec)
-    if broken is not None:
-        return broken
     targets: dict[str, Target] = {}
     for backend in spec.backends:
         target = _target(backend, snapshot)

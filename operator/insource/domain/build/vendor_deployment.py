@@ -31,7 +31,7 @@ def build_vendor_deployment(vendor: Vendor, settings: Settings) -> Manifest:
         *adapter_environment(settings, namespace=vendor.namespace, kind="vendor", drain_grace_s=LONGEST_REQUEST_S),
         variable("INSOURCE_VENDOR", vendor.name),
         variable("INSOURCE_DIALECT", vendor.spec.dialect),
-        variable("INSOURCE_ENDPOINT", vendor.spec.endpoint.rstrip("/")),
+        variable("INSOURCE_ENDPOINT", vendor.spec.endpoint),
         variable("INSOURCE_VENDOR_KEY_FILE", f"{KEY_DIR}/{secret.key}"),
         variable("INSOURCE_VENDOR_SECRET", f"{secret.name}/{secret.key}"),
         variable("INSOURCE_ROUTES_FILE", f"{ROUTES_DIR}/{ROUTES_KEY}"),

@@ -5,33 +5,34 @@ They are CEL in the CRD, where a person meets them first; an older or newer CRD,
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterable
 
-from insource.api.fields import duration_s
+from insource.api.fields import Spec, duration_s
 from insource.api.model_deployment import ModelDeploymentSpec
-from insource.domain.problem import INVALID_SPEC, Problem
+from insource.api.vendor import VendorSpec
 
 _SHORTEST_S, _LONGEST_S = 1, 3600
 
 
-def broken_rule(spec: ModelDeploymentSpec) -> Problem | None:
-    """The first rule that a spec breaks, with the field's path."""
-    where = _backends(spec) or _traffic(spec)
-    return Problem(INVALID_SPEC, where) if where else None
+def broken_rule(spec: Spec) -> str:
+    """The first rule that a spec breaks: field's path and what is wrong; empty if it keeps them all."""
+    if isinstance(spec, ModelDeploymentSpec):
+        return _backends(spec) or _traffic(spec)
+    if isinstance(spec, VendorSpec) and spec.endpoint.endswith("/"):
+        return f"spec.endpoint: {spec.endpoint} must not end with '/': write it up to and with /v1"
+    return ""
 
 
 def _backends(spec: ModelDeploymentSpec) -> str:
     for index, backend in enumerate(spec.backends):
         if (backend.in_house is None) == (backend.vendor is None):
             return f"spec.backends[{index}]: a backend is either inHouse or vendor: set exactly one of the two"
-    names = Counter(backend.name for backend in spec.backends)
-    vendors = Counter(backend.vendor.name for backend in spec.backends if backend.vendor is not None)
-    for name, count in names.items():
-        if count > 1:
-            return f'spec.backends: two backends have the name "{name}": give each its own'
-    for name, count in vendors.items():
-        if count > 1:
-            return f'spec.backends: two backends use Vendor "{name}": each Vendor may be used by one backend'
+    twice = _twice(backend.name for backend in spec.backends)
+    if twice:
+        return f'spec.backends: two backends have the name "{twice}": give each its own'
+    twice = _twice(backend.vendor.name for backend in spec.backends if backend.vendor is not None)
+    if twice:
+        return f'spec.backends: two backends use Vendor "{twice}": each Vendor may be used by one backend'
     return ""
 
 
@@ -48,4 +49,13 @@ def _traffic(spec: ModelDeploymentSpec) -> str:
         return f'spec.traffic.spill.backend: "{traffic.spill.backend}" is not the name of a vendor backend'
     if traffic.spill.backend == traffic.primary:
         return f'spec.traffic.spill.backend: "{traffic.primary}" is the primary: name another backend'
+    return ""
+
+
+def _twice(names: Iterable[str]) -> str:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
     return ""
