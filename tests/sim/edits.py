@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from insource.kube.resources import MODEL_DEPLOYMENTS, Resource
+from insource.kube.resources import CATALOG_MODELS, MODEL_DEPLOYMENTS, PRICE_BOOKS, Resource
 from tests.sim.world import Edit, World
 
 
@@ -68,6 +68,8 @@ def history() -> list[Edit]:
         put(model_deployment("dictation", slots=3)),
         put(model_deployment("again")),
         remove("again"),
+        remove("default", PRICE_BOOKS, ""),
+        remove("whisper-tiny-en", CATALOG_MODELS, ""),
         put(model_deployment("again", slots=4)),
     ]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from insource.api.catalogue import builtin_objects
 from tests.sim.edits import history
 from tests.sim.world import World
 
@@ -23,7 +24,7 @@ def _undisturbed() -> dict[str, Any]:
     """The end state when every edit is followed by nothing but quiet."""
 
     async def run() -> dict[str, Any]:
-        world = World(0)
+        world = World(0, builtins=builtin_objects())
         await world.operator.start()
         for edit in history():
             edit(world)
@@ -36,7 +37,7 @@ def _undisturbed() -> dict[str, Any]:
 
 
 async def _disturbed(seed: int) -> World:
-    world = World(seed, crash=0.06, refuse=0.08, lose_answer=0.04, lossy=True)
+    world = World(seed, crash=0.06, refuse=0.08, lose_answer=0.04, lossy=True, builtins=builtin_objects())
     await world.run(history())
     await world.settle()
     return world

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,15 @@ _COMPARED = (
     resources.CONTROLLER_REVISIONS,
     resources.CONFIG_MAPS,
     resources.SERVICE_ACCOUNTS,
+    resources.PRICE_BOOKS,
+    resources.CATALOG_MODELS,
 )
 Edit = Callable[["World"], None]
 
 
 @cache
-def _manifests() -> tuple[Object, ...]:
-    crds = [yaml.safe_load(path.read_text()) for path in sorted(_CRDS.glob("*.yaml"))]
-    return (*crds, *builtin_objects())
+def _crds() -> tuple[Object, ...]:
+    return tuple(yaml.safe_load(path.read_text()) for path in sorted(_CRDS.glob("*.yaml")))
 
 
 class OperatorProcess:
@@ -63,6 +64,7 @@ class OperatorProcess:
             gateway_urls=(GATEWAY,),
             token_digests=lambda namespace: (token_digest(gateway_token(b"master", namespace)),),
             may_write=lambda: True,
+            builtins=world.builtins,
         )
         labels = "app.kubernetes.io/managed-by=insource"
         ours = (*self.controller.caches.children, resources.PODS)
@@ -139,8 +141,16 @@ class World:
     """The cluster. `faults` may be switched off at any time (`calm`)."""
 
     def __init__(
-        self, seed: int, *, crash: float = 0.0, refuse: float = 0.0, lose_answer: float = 0.0, lossy: bool = False
+        self,
+        seed: int,
+        *,
+        crash: float = 0.0,
+        refuse: float = 0.0,
+        lose_answer: float = 0.0,
+        lossy: bool = False,
+        builtins: Sequence[Object] = (),
     ) -> None:
+        """`builtins` are for the operator to apply; without them, the catalogue is there as a person's."""
         self.seed = seed
         self.rng = random.Random(seed)
         self.env, self.clock = virtual_env(seed)
@@ -152,7 +162,8 @@ class World:
         self._generations: dict[str, int] = {}
         for name in ("voice", "insource-system"):
             self.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        for manifest in _manifests():
+        self.builtins = builtins
+        for manifest in (*_crds(), *(() if builtins else builtin_objects())):
             self.put(manifest)
         self.operator = OperatorProcess(self)
 
@@ -303,7 +314,7 @@ class World:
                 name = obj["metadata"]["name"]
                 if resource is resources.CONTROLLER_REVISIONS and name not in used:
                     continue
-                title = f"{resource.kind} {obj['metadata']['namespace']}/{name}"
+                title = f"{resource.kind} {obj['metadata'].get('namespace', '')}/{name}"
                 picture[title] = _timeless({field: value for field, value in obj.items() if field != "revision"})
         return picture
 

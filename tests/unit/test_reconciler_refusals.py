@@ -9,8 +9,8 @@ import pytest
 from insource.kube import resources
 from insource.kube.client import ApiError
 from insource.kube.resources import Resource
-from insource.reconciler.refusals import RETRY_AT_MOST_S, refusal_of
 from insource.reconciler.reconcile import Work
+from insource.reconciler.refusals import RETRY_AT_MOST_S, refusal_of
 from tests.sim.edits import model_deployment, vendor
 from tests.sim.world import World
 

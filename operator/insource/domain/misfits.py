@@ -1,8 +1,12 @@
-"""What to do for an object that does not fit its kind: say so, and leave everything that serves as it is."""
+"""What to say of objects that do not fit their kind, and of those that do again. What serves is left as it is."""
 
 from __future__ import annotations
 
-from insource.api.kinds import Misfit
+from typing import Any
+
+from insource.api import conditions as c
+from insource.api.conditions import Condition
+from insource.api.kinds import Misfit, Resource
 from insource.domain.problem import INVALID_SPEC, Problem
 from insource.domain.snapshot import NO_PLAN, Plan
 from insource.domain.status import events_between, stalled_status, worth_writing
@@ -18,10 +22,21 @@ def problem_of(misfit: Misfit) -> Problem:
 
 
 def plan_misfit(misfit: Misfit, now: str) -> Plan:
-    """What to do for a ModelDeployment or Vendor that does not fit: nothing but to tell. Its children stay."""
+    """What to do for an object that does not fit: nothing but to tell. Its children stay."""
     if misfit.deleting:
         return NO_PLAN
     status = stalled_status(problem_of(misfit), misfit.generation, misfit.status, now)
     if not worth_writing(status, misfit.status):
         return NO_PLAN
     return Plan(status=status, events=events_between(misfit.status, status))
+
+
+def plan_mended(obj: Resource[Any], now: str) -> Plan:
+    """What to do for an object of the catalogue that fits: take back what was said against it, if anything was."""
+    before = obj.status.get("conditions") or ()
+    if obj.deleting or c.status_of(before, c.STALLED) != c.TRUE:
+        return NO_PLAN
+    ready = Condition(c.READY, c.TRUE, "Valid", "it fits its kind")
+    conditions = c.render([ready], previous=before, generation=obj.generation, now=now)
+    status = {"observedGeneration": obj.generation, "conditions": conditions}
+    return Plan(status=status, events=events_between(obj.status, status))

@@ -25,7 +25,6 @@ from insource.kube.client import ApiError, connect
 from insource.kube.informer import Informer, InformerOptions
 from insource.kube.lease import LeaseElector
 from insource.kube.resources import Resource
-from insource.reconciler.catalogue import apply_catalogue
 from insource.reconciler.controller import Controller
 from insource.reconciler.gateway_tokens import GatewayTokens
 from insource.reconciler.handlers import watch_own_kinds
@@ -41,6 +40,7 @@ BY_KOPF = (
     resources.CATALOG_MODELS,
     resources.INFERENCE_RUNTIMES,
     resources.ACCELERATOR_CLASSES,
+    resources.PRICE_BOOKS,
 )
 """Few objects that change seldom. ModelDeployments have our own informer: see docs/decisions."""
 _STALE_S = 180.0
@@ -77,6 +77,7 @@ class Operator:
             token_digests=self._tokens.digests,
             may_write=self._may_write,
             on_write=self._count_write,
+            builtins=builtin_objects(settings.image) if settings.catalogue else (),
         )
         queue = self.controller.queue
         self._metrics = Metrics(
@@ -94,7 +95,6 @@ class Operator:
             resource: Informer(client, resource, env, lambda obj: obj, self._options(resource), cache)
             for resource, cache in self.controller.caches.by_resource().items()
         }
-        self._catalogue_applied = not settings.catalogue
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then hand over: no more writes, the Lease released."""
@@ -139,26 +139,13 @@ class Operator:
         _log.info("caches_synced", deployments=len(self.controller.caches.deployments))
         elector = asyncio.ensure_future(self._elector.run())
         workers = asyncio.ensure_future(self.controller.run(self._settings.workers))
-        catalogue = asyncio.ensure_future(self._apply_catalogue())
         try:
-            await asyncio.gather(elector, workers, catalogue)
+            await asyncio.gather(elector, workers)
         finally:
-            for task in (workers, catalogue):
-                task.cancel()
-            await asyncio.gather(workers, catalogue, return_exceptions=True)
+            workers.cancel()
+            await asyncio.gather(workers, return_exceptions=True)
             elector.cancel()
             await asyncio.gather(elector, return_exceptions=True)
-
-    async def _apply_catalogue(self) -> None:
-        while not self._catalogue_applied:
-            if self._elector.leads():
-                try:
-                    applied = await apply_catalogue(self._client, builtin_objects(self._settings.image))
-                    self._catalogue_applied = True
-                    _log.info("catalogue_applied", entries=applied)
-                except ApiError as error:
-                    _log.warning("catalogue_not_applied", error=str(error))
-            await self._env.clock.sleep(1.0 if self._elector.leads() else 0.1)
 
     async def _relist(self, informer: Informer[object]) -> None:
         """A whole list now and then of what kopf watches: kopf loses deletions across a gap."""
@@ -201,8 +188,9 @@ class Operator:
         waiting = [kind.plural for kind, informer in self._informers.items() if not informer.cache.synced.is_set()]
         if waiting:
             return f"not yet listed: {', '.join(waiting)}"
-        if self._elector.leads() and not self._catalogue_applied:
-            return "the built-in catalogue is not yet applied"
+        missing = self.controller.catalogue.unsettled()
+        if self._elector.leads() and missing:
+            return f"the built-in catalogue is not yet applied: {missing}"
         return ""
 
 

@@ -21,6 +21,7 @@ from insource.api.inference_runtime import InferenceRuntimeSpec
 from insource.api.kinds import Misfit, parse_or_misfit
 from insource.api.kinds import Resource as Parsed
 from insource.api.model_deployment import SERVING_CLASS_DEFAULT, ModelDeploymentSpec
+from insource.api.price_book import PriceBookSpec
 from insource.api.vendor import VendorSpec
 from insource.domain.snapshot import Catalogue, Child, Pod, child_of, pod_of
 from insource.kube import resources
@@ -149,6 +150,7 @@ class Caches:
         self.models = Cache(parser_of(resources.CATALOG_MODELS, CatalogModelSpec))
         self.runtimes = Cache(parser_of(resources.INFERENCE_RUNTIMES, InferenceRuntimeSpec))
         self.classes = Cache(parser_of(resources.ACCELERATOR_CLASSES, AcceleratorClassSpec))
+        self.books = Cache(parser_of(resources.PRICE_BOOKS, PriceBookSpec))
         self.pods = Cache(_view, _groups_of_pod)
         self.children: dict[Resource, Cache[Packed]] = {kind: Cache(Packed, _groups_of_child) for kind in CHILDREN}
         self._hot: OrderedDict[tuple[str, Key], tuple[str, Child]] = OrderedDict()
@@ -161,11 +163,18 @@ class Caches:
         return {
             resources.MODEL_DEPLOYMENTS: self.deployments,
             resources.VENDORS: self.vendors,
+            **self.of_catalogue(),
+            resources.PODS: self.pods,
+            **self.children,
+        }
+
+    def of_catalogue(self) -> Mapping[Resource, Cache[Any]]:
+        """Every cluster-scoped kind of ours."""
+        return {
             resources.CATALOG_MODELS: self.models,
             resources.INFERENCE_RUNTIMES: self.runtimes,
             resources.ACCELERATOR_CLASSES: self.classes,
-            resources.PODS: self.pods,
-            **self.children,
+            resources.PRICE_BOOKS: self.books,
         }
 
     def catalogue(self) -> Catalogue:

@@ -1,45 +1,101 @@
-"""Applies the built-in catalogue at the start: a separate field manager, never over a user's field."""
+"""Keeps the catalogue: built-in objects are there, as shipped, unless a user has made them theirs; misfits are told.
+
+Level-triggered like all else: looked at when leadership begins and whenever such an object changes or goes away.
+Built-in ones are applied by a field manager of their own and never with force: a field that a user has set stays the
+user's, and what a user has taken out comes back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import structlog
 
+from insource.api.kinds import Misfit
 from insource.api.meta import CATALOG_FIELD_MANAGER
 from insource.domain.drift import covers
+from insource.domain.misfits import plan_mended, plan_misfit
+from insource.env import Clock
+from insource.kube.applier import NotLeadingError
+from insource.kube.cache import Cache
 from insource.kube.client import ApiError, Client
-from insource.kube.resources import Object, resource_of
+from insource.kube.resources import Key, Object, Resource, resource_of
+from insource.reconciler.refusals import refusal_of
+from insource.reconciler.statuses import StatusWriter
 
 _log = structlog.get_logger(__name__)
 
 
-async def apply_catalogue(client: Client, manifests: Iterable[Object]) -> int:
-    """Apply each manifest without force; one that a user has changed is left as it is. Returns how many applied.
+class CatalogueReconciler:
+    """One pass per object, safe to run at any time. `caches` has the cache of each kind of the catalogue."""
 
-    `ApiError` if the API cannot be reached or refuses for another reason than a conflict.
-    """
-    applied = 0
-    for manifest in manifests:
-        resource, name = resource_of(manifest), manifest["metadata"]["name"]
+    def __init__(
+        self,
+        client: Client,
+        caches: Mapping[Resource, Cache[Any]],
+        statuses: StatusWriter,
+        clock: Clock,
+        *,
+        builtins: Iterable[Object],
+        may_write: Callable[[], bool],
+        on_write: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._caches = caches
+        self._statuses = statuses
+        self._clock = clock
+        self._builtins = {(resource_of(obj), obj["metadata"]["name"]): obj for obj in builtins}
+        self._may_write = may_write
+        self._on_write = on_write
+        self._unsettled = set(self._builtins)
+
+    def objects(self) -> list[tuple[Resource, str]]:
+        """Everything to look at: what is there, and what should be."""
+        present = {(kind, key.name) for kind, cache in self._caches.items() for key in cache.keys()}  # noqa: SIM118
+        return sorted(present | self._builtins.keys(), key=lambda item: (item[0].kind, item[1]))
+
+    def unsettled(self) -> str:
+        """The first built-in object that has not had an answer from the API yet, empty if all have."""
+        return min((f'{kind.kind} "{name}"' for kind, name in self._unsettled), default="")
+
+    async def reconcile(self, kind: Resource, name: str) -> None:
+        """Bring one object level. `ApiError` and `NotLeadingError` come through."""
+        builtin = self._builtins.get((kind, name))
+        if builtin is not None:
+            await self._keep(kind, name, builtin)
+        cache = self._caches[kind]
+        found = cache.get(Key("", name))
+        if found is None:
+            return
+        now = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        plan = plan_misfit(found, now) if isinstance(found, Misfit) else plan_mended(found, now)
+        await self._statuses.tell(plan, kind, found, cache)
+
+    async def _keep(self, kind: Resource, name: str, builtin: Object) -> None:
         try:
-            if await _is_there(client, manifest):
-                continue
-            await client.apply(resource, manifest, field_manager=CATALOG_FIELD_MANAGER)
+            if not await self._is_there(kind, name, builtin):
+                if not self._may_write():
+                    raise NotLeadingError
+                await self._client.apply(kind, builtin, field_manager=CATALOG_FIELD_MANAGER)
+                self._on_write(kind.kind)
+                _log.info("catalogue_entry_applied", kind=kind.kind, name=name)
         except ApiError as error:
-            if error.status != 409:
+            if error.status == 409:
+                _log.info("catalogue_entry_is_the_users", kind=kind.kind, name=name)
+            elif refusal_of(builtin, error) is not None:
+                # One that is refused for good must not keep the operator from being ready for all the others.
+                self._unsettled.discard((kind, name))
                 raise
-            _log.info("catalogue_entry_is_the_users", kind=manifest["kind"], name=name)
-        else:
-            applied += 1
-    return applied
+            else:
+                raise
+        self._unsettled.discard((kind, name))
 
-
-async def _is_there(client: Client, manifest: Object) -> bool:
-    try:
-        live = await client.get(resource_of(manifest), manifest["metadata"]["name"])
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        return False
-    return covers(manifest, live)
+    async def _is_there(self, kind: Resource, name: str, builtin: Object) -> bool:
+        try:
+            live = await self._client.get(kind, name)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        return "deletionTimestamp" in live["metadata"] or covers(builtin, live)

@@ -6,7 +6,7 @@ Who is affected by a change: the owner of a child or pod; every user of a refere
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
@@ -22,12 +22,14 @@ from insource.kube.cache import Cache, ChangeType
 from insource.kube.client import ApiError, Client
 from insource.kube.events import EventRecorder
 from insource.kube.packed import Packed
-from insource.kube.resources import Key, Resource
+from insource.kube.resources import Key, Object, Resource
 from insource.kube.workqueue import Priority, WorkQueue
 from insource.reconciler.caches import CHILDREN, Caches, PodView, vendors_of
+from insource.reconciler.catalogue import CatalogueReconciler
 from insource.reconciler.observations import Observations
 from insource.reconciler.reconcile import Reconciler, Work
 from insource.reconciler.refusals import RETRY_AT_MOST_S, RefusedError
+from insource.reconciler.statuses import StatusWriter
 
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +48,7 @@ class Controller:
         token_digests: Callable[[str], tuple[str, ...]],
         may_write: Callable[[], bool],
         on_write: Callable[[str], None] = lambda _: None,
+        builtins: Iterable[Object] = (),
     ) -> None:
         self.caches = Caches()
         self.observations = Observations(gateway_urls)
@@ -60,8 +63,18 @@ class Controller:
             instance=identity,
             default_namespace=settings.system_namespace,
         )
+        statuses = StatusWriter(self.applier, recorder)
+        self.catalogue = CatalogueReconciler(
+            client,
+            self.caches.of_catalogue(),
+            statuses,
+            env.clock,
+            builtins=builtins,
+            may_write=may_write,
+            on_write=on_write,
+        )
         self.reconciler = Reconciler(
-            self.caches, self.observations, self.applier, recorder, env, settings, token_digests
+            self.caches, self.observations, self.applier, statuses, self.catalogue, env, settings, token_digests
         )
         self._may_write = may_write
         self._listeners: list[Callable[[Work], None]] = []
@@ -72,7 +85,9 @@ class Controller:
         self._listeners.append(listener)
 
     def resync(self) -> None:
-        """Look at everything again, after whatever a person is waiting for."""
+        """Look at everything again, after whatever a person is waiting for; at the catalogue first: others need it."""
+        for cluster_kind, name in self.catalogue.objects():
+            self.queue.add(Work("catalogue", "", name, cluster_kind.kind), Priority.EDIT)
         for cache, kind in ((self.caches.deployments, "deployment"), (self.caches.vendors, "vendor")):
             for key in list(cache.keys()):
                 self._add(kind, key, Priority.RESYNC)
@@ -142,6 +157,8 @@ class Controller:
         caches.models.subscribe(self._reference_changed("CatalogModel"))
         caches.classes.subscribe(self._reference_changed("AcceleratorClass"))
         caches.runtimes.subscribe(self._runtime_changed)
+        for kind, cache in caches.of_catalogue().items():
+            cache.subscribe(self._catalogue_changed(kind))
         for kind in CHILDREN:
             caches.children[kind].subscribe(self._child_changed(kind))
 
@@ -165,6 +182,9 @@ class Controller:
 
     def _reference_changed(self, kind: str) -> Callable[..., None]:
         return lambda _change, key, _old, _new: self._users(kind, key.name)
+
+    def _catalogue_changed(self, kind: Resource) -> Callable[..., None]:
+        return lambda _change, key, _old, _new: self.queue.add(Work("catalogue", "", key.name, kind.kind))
 
     def _runtime_changed(self, _change: ChangeType, key: Key, _old: Any, _new: Any) -> None:
         self._users("InferenceRuntime", key.name)

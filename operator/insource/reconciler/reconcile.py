@@ -24,13 +24,13 @@ from insource.kube import resources
 from insource.kube.applier import Applier
 from insource.kube.cache import Cache
 from insource.kube.client import ApiError
-from insource.kube.events import EventRecorder, Note
 from insource.kube.packed import Packed
 from insource.kube.resources import Key, Resource, resource_of
 from insource.reconciler.caches import VENDOR_CHILDREN, WORKLOADS, Caches, split, vendors_of
+from insource.reconciler.catalogue import CatalogueReconciler
 from insource.reconciler.observations import Observations
 from insource.reconciler.refusals import Refusal, RefusedError, refusal_of
-from insource.reconciler.status_patch import status_patch
+from insource.reconciler.statuses import StatusWriter
 
 _NAMESPACE_OBJECTS = (
     (resources.SERVICE_ACCOUNTS, meta.ADAPTER_SERVICE_ACCOUNT),
@@ -40,11 +40,15 @@ Compared = list[tuple[Resource, Key, Packed]]
 
 
 class Work(NamedTuple):
-    """What a work queue holds: one object to look at. For a namespace, `name` is empty."""
+    """What a work queue holds: one object to look at.
 
-    kind: Literal["deployment", "vendor", "namespace"]
+    For a namespace, `name` is empty. An object of the catalogue has no namespace; `cluster_kind` is its kind.
+    """
+
+    kind: Literal["deployment", "vendor", "namespace", "catalogue"]
     namespace: str
     name: str = ""
+    cluster_kind: str = ""
 
     @property
     def key(self) -> Key:
@@ -60,7 +64,8 @@ class Reconciler:
         caches: Caches,
         observations: Observations,
         applier: Applier,
-        recorder: EventRecorder,
+        statuses: StatusWriter,
+        catalogue: CatalogueReconciler,
         env: Env,
         settings: Settings,
         token_digests: Callable[[str], tuple[str, ...]],
@@ -68,7 +73,9 @@ class Reconciler:
         self._caches = caches
         self._observations = observations
         self._applier = applier
-        self._recorder = recorder
+        self._statuses = statuses
+        self._catalogue = catalogue
+        self._of_catalogue = {kind.kind: kind for kind in caches.of_catalogue()}
         self._clock = env.clock
         self._settings = settings
         self._token_digests = token_digests
@@ -86,6 +93,9 @@ class Reconciler:
                 return await self._vendor(work.key)
             case "namespace":
                 return await self._namespace(work.namespace)
+            case "catalogue":
+                await self._catalogue.reconcile(self._of_catalogue[work.cluster_kind], work.name)
+                return None
 
     async def _deployment(self, key: Key) -> float | None:
         deployment = self._caches.deployments.get(key)
@@ -94,7 +104,7 @@ class Reconciler:
         cache = self._caches.deployments
         if isinstance(deployment, Misfit):
             plan = plan_misfit(deployment, self._now())
-            await self._tell(plan, resources.MODEL_DEPLOYMENTS, deployment, cache)
+            await self._statuses.tell(plan, resources.MODEL_DEPLOYMENTS, deployment, cache)
             return None
         compared, children = self._caches.children_of(
             WORKLOADS, ("deployment", key.namespace, key.name), self._applier.is_settled
@@ -133,7 +143,7 @@ class Reconciler:
             return None
         cache = self._caches.vendors
         if isinstance(vendor, Misfit):
-            await self._tell(plan_misfit(vendor, self._now()), resources.VENDORS, vendor, cache)
+            await self._statuses.tell(plan_misfit(vendor, self._now()), resources.VENDORS, vendor, cache)
             return None
         compared, children = self._caches.children_of(
             VENDOR_CHILDREN, ("vendor", key.namespace, key.name), self._applier.is_settled
@@ -210,21 +220,12 @@ class Reconciler:
         refusal = await self._write_children(plan, compared)
         if refusal is not None:
             plan = if_refused(refusal.problem)
-        await self._tell(plan, resource, owner, cache)
+        await self._statuses.tell(plan, resource, owner, cache)
         for deletion in plan.deletes:
             kind = resource_of({"apiVersion": deletion.api_version, "kind": deletion.kind})
             await self._applier.delete(kind, Key(deletion.namespace, deletion.name), deletion.uid)
         if refusal is not None:
             raise RefusedError(refusal)
-
-    async def _tell(self, plan: Plan, resource: Resource, owner: Parsed[Any] | Misfit, cache: Cache[Any]) -> None:
-        if plan.status is not None:
-            patch = status_patch(owner.status, plan.status)
-            if patch:
-                key = Key(owner.namespace, owner.name)
-                await self._applier.write_status(resource, key, patch, cache)
-        for event in plan.events:
-            await self._recorder.record(_regarding(resource, owner), Note(event.type, event.reason, event.note))
 
     async def _write_children(self, plan: Plan, compared: Compared) -> Refusal | None:
         """Ends at the first object that the API server refuses: those after it may need it."""
@@ -249,8 +250,3 @@ class Reconciler:
 
     def _now(self) -> str:
         return self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _regarding(resource: Resource, owner: Parsed[Any] | Misfit) -> dict[str, Any]:
-    metadata = {"name": owner.name, "namespace": owner.namespace, "uid": owner.uid}
-    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}

@@ -46,6 +46,14 @@ def refusal_of(manifest: Object, error: ApiError) -> Refusal | None:
     return Refusal(Problem(reason, message), error.retry_after or 0.0)
 
 
+def refused_status(error: ApiError) -> str:
+    """What to tell when the API server refuses a status; empty if it was only away, busy, or behind."""
+    if error.status != 403 and error.status not in _INVALID:
+        return ""
+    words = error.message[:_LONGEST]
+    return f"the API server refused this object's status: {words}; apply the CustomResourceDefinitions of this release"
+
+
 _ADVICE = {
     QUOTA_EXCEEDED: "raise the quota of this namespace or free what it counts; it is tried again by itself",
     NOT_PERMITTED: "allow it (the operator's permissions, or the policy that refused it); it is tried again by itself",
