@@ -149,7 +149,7 @@ class StoreClient:
         try:
             return read()
         except StoreError as error:
-            raise ApiError(error.code, error.reason, error.message) from error
+            raise _told(error) from error
 
     def _write(self, what: str, write: Callable[[], Any]) -> Any:
         self._faults.before()
@@ -159,11 +159,16 @@ class StoreClient:
         try:
             answer = copy.deepcopy(write())
         except StoreError as error:
-            raise ApiError(error.code, error.reason, error.message) from error
+            raise _told(error) from error
         self.writes.append(what)
         self._after_write()
         self._faults.after()
         return answer
+
+
+def _told(error: StoreError) -> ApiError:
+    causes = tuple(cause["reason"] for cause in error.details.get("causes", ()))
+    return ApiError(error.code, error.reason, error.message, causes=causes)
 
 
 def _kind(resource: Resource) -> tuple[str, str]:

@@ -127,6 +127,26 @@ async def test_one_that_is_refused_stops_no_other_and_does_not_keep_the_operator
     assert find(world, resources.INFERENCE_RUNTIMES, "speaches") is not None
 
 
+async def test_a_race_is_no_users_field() -> None:
+    world = World(0, builtins=BUILTINS)
+    lost = [ApiError(409, "Conflict", "the object has been modified; please apply your changes to the latest version")]
+    world.faults.deny = lambda what: lost.pop() if lost and what == "apply PriceBook default" else None
+    await world.operator.start()
+    await world.settle()
+    assert lost == []
+    assert find(world, resources.PRICE_BOOKS, "default") is not None
+
+
+async def test_one_that_is_deleted_before_its_event_came_is_restored_all_the_same() -> None:
+    world = World(0, builtins=BUILTINS)
+    await world.operator.start()
+    while await world.operator.work():
+        pass
+    world.remove(resources.PRICE_BOOKS, "default")  # no event of the creation was delivered so far
+    await world.settle()
+    assert find(world, resources.PRICE_BOOKS, "default") is not None
+
+
 async def test_while_the_api_is_away_the_catalogue_is_not_settled() -> None:
     world = World(0, builtins=BUILTINS)
     away = ApiError(503, "ServiceUnavailable", "")

@@ -59,9 +59,9 @@ class AiohttpClient:
         """Scheme, host and port of the API."""
         return self._base
 
-    def open_session(self) -> aiohttp.ClientSession:
+    def open_session(self, on_answer: Callable[[str], None] = lambda _: None) -> aiohttp.ClientSession:
         """Another session with the same TLS and always the present credentials, for a library that makes its own
-        requests (kopf). The caller closes it.
+        requests (kopf). `on_answer` hears the path of each request that is answered 200. The caller closes it.
         """
         trace = aiohttp.TraceConfig()
 
@@ -69,7 +69,12 @@ class AiohttpClient:
             await self._fresh_credentials()
             request.headers.update(self._headers())
 
+        async def hear(_: object, __: object, answer: aiohttp.TraceRequestEndParams) -> None:
+            if answer.response.status == 200:
+                on_answer(answer.url.path)
+
         trace.on_request_start.append(authorize)
+        trace.on_request_end.append(hear)
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=_tls(self._configuration)),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -286,7 +291,8 @@ def _error(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
     seconds = response.headers.get("Retry-After", "")
     message = status.get("message") or f"{response.method} {response.url.path}: {response.reason}"
     retry_after = float(seconds) if seconds.isdecimal() else None
-    return ApiError(response.status, status.get("reason") or response.reason or "", message, retry_after)
+    causes = tuple(str(cause.get("reason")) for cause in (status.get("details") or {}).get("causes") or ())
+    return ApiError(response.status, status.get("reason") or response.reason or "", message, retry_after, causes)
 
 
 async def connect(kubeconfig: str | None, env: Env) -> AiohttpClient:

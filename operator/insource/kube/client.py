@@ -18,20 +18,32 @@ if TYPE_CHECKING:
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 
 
+FIELD_CONFLICT = "FieldManagerConflict"
+"""A cause of a 409: another field manager owns a field that we wanted to apply."""
+
+
 class ApiError(Exception):
     """The API refused or did not answer.
 
     `status` is the HTTP status, 0 if there was no answer (then nothing is known about whether a write happened);
     `reason` the API's machine word (`NotFound`, `Conflict`, `Expired`; `Timeout` and `Unreachable` are ours);
-    `retry_after` seconds that the API asked us to wait.
+    `retry_after` seconds that the API asked us to wait; `causes` the machine words of the details (`FIELD_CONFLICT`).
     """
 
-    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        message: str,
+        retry_after: float | None = None,
+        causes: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(f"{status} {reason}: {message}")
         self.status = status
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
+        self.causes = causes
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import gc
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 
 import aiohttp
 import structlog
@@ -28,6 +29,7 @@ from insource.kube.resources import Resource
 from insource.reconciler.controller import Controller
 from insource.reconciler.gateway_tokens import GatewayTokens
 from insource.reconciler.handlers import watch_own_kinds
+from insource.reconciler.health import Health, Progress, WatchState
 from insource.reconciler.metrics import Metrics, application
 from insource.reconciler.polling import GatewayPoller, VendorPoller
 from insource.reconciler.settings import OperatorSettings
@@ -43,9 +45,8 @@ BY_KOPF = (
     resources.PRICE_BOOKS,
 )
 """Few objects that change seldom. ModelDeployments have our own informer: see docs/decisions."""
-_STALE_S = 180.0
-"""A watch that has not moved for so long is stuck: bookmarks come each minute."""
 _MASTER_CHECK_S = 2.0
+_KOPF_AGAIN_S = 3.0
 
 
 class Operator:
@@ -95,11 +96,17 @@ class Operator:
             resource: Informer(client, resource, env, lambda obj: obj, self._options(resource), cache)
             for resource, cache in self.controller.caches.by_resource().items()
         }
+        self.progress = Progress(tuple(kind.plural for kind in BY_KOPF), env.clock.monotonic)
+        self.health = Health(
+            {kind.plural: self._watch_state(kind) for kind in self._informers},
+            leads=self._elector.leads,
+            unsettled=self.controller.catalogue.unsettled,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then hand over: no more writes, the Lease released."""
         async with AsyncExitStack() as stack:
-            runner = web.AppRunner(application(self._metrics, healthy=self._unhealthy, ready=self._unready))
+            runner = web.AppRunner(application(self._metrics, healthy=self.health.unhealthy, ready=self.health.unready))
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             host, _, port = self._settings.listen.rpartition(":")
@@ -108,12 +115,11 @@ class Operator:
             await self._serve(session, stop)
 
     async def _serve(self, session: aiohttp.ClientSession, stop: asyncio.Event) -> None:
-        by_kopf = {resource: self._informers[resource].cache for resource in BY_KOPF}
         gateways = GatewayPoller(session, self.controller, self._env, self._settings.gateway_urls)
         forever: list[Awaitable[None]] = [
             *(informer.run() for kind, informer in self._informers.items() if kind not in BY_KOPF),
             *(self._relist(self._informers[kind]) for kind in BY_KOPF),
-            watch_own_kinds(self._client, by_kopf, self._own_signals),
+            self._watch_by_kopf(),
             gateways.run(),
             VendorPoller(session, self.controller, self._env).run(),
             self._follow_master(),
@@ -147,6 +153,16 @@ class Operator:
             elector.cancel()
             await asyncio.gather(elector, return_exceptions=True)
 
+    async def _watch_by_kopf(self) -> None:
+        """kopf gives up on some errors of a watch; we do not."""
+        by_kopf = {resource: self._informers[resource].cache for resource in BY_KOPF}
+        while True:
+            try:
+                await watch_own_kinds(self._client, by_kopf, self._own_signals, self.progress.heard)
+            except Exception as error:
+                _log.warning("kopf_ended", error=f"{type(error).__name__}: {error}")
+            await self._env.clock.sleep(_KOPF_AGAIN_S)
+
     async def _relist(self, informer: Informer[object]) -> None:
         """A whole list now and then of what kopf watches: kopf loses deletions across a gap."""
         while True:
@@ -176,22 +192,10 @@ class Operator:
     def _count_write(self, kind: str) -> None:
         self._metrics.count_write(kind)
 
-    def _unhealthy(self) -> str:
-        stuck = [
-            kind.plural
-            for kind, informer in self._informers.items()
-            if kind not in BY_KOPF and informer.progress_age() > _STALE_S
-        ]
-        return f"no news for {_STALE_S:.0f} s of: {', '.join(stuck)}" if stuck else ""
-
-    def _unready(self) -> str:
-        waiting = [kind.plural for kind, informer in self._informers.items() if not informer.cache.synced.is_set()]
-        if waiting:
-            return f"not yet listed: {', '.join(waiting)}"
-        missing = self.controller.catalogue.unsettled()
-        if self._elector.leads() and missing:
-            return f"the built-in catalogue is not yet applied: {missing}"
-        return ""
+    def _watch_state(self, kind: Resource) -> WatchState:
+        informer = self._informers[kind]
+        silent_s = partial(self.progress.silent_s, kind.plural) if kind in BY_KOPF else informer.progress_age
+        return WatchState(informer.cache.synced.is_set, silent_s)
 
 
 def _settle_memory() -> None:

@@ -19,7 +19,7 @@ from insource.domain.misfits import plan_mended, plan_misfit
 from insource.env import Clock
 from insource.kube.applier import NotLeadingError
 from insource.kube.cache import Cache
-from insource.kube.client import ApiError, Client
+from insource.kube.client import FIELD_CONFLICT, ApiError, Client
 from insource.kube.resources import Key, Object, Resource, resource_of
 from insource.reconciler.refusals import refusal_of
 from insource.reconciler.statuses import StatusWriter
@@ -77,11 +77,13 @@ class CatalogueReconciler:
             if not await self._is_there(kind, name, builtin):
                 if not self._may_write():
                     raise NotLeadingError
-                await self._client.apply(kind, builtin, field_manager=CATALOG_FIELD_MANAGER)
+                answer = await self._client.apply(kind, builtin, field_manager=CATALOG_FIELD_MANAGER)
                 self._on_write(kind.kind)
+                # Note: told to all who refer to it; and known at once, or a deletion before its event would go unseen.
+                self._caches[kind].observe(answer)
                 _log.info("catalogue_entry_applied", kind=kind.kind, name=name)
         except ApiError as error:
-            if error.status == 409:
+            if FIELD_CONFLICT in error.causes:
                 _log.info("catalogue_entry_is_the_users", kind=kind.kind, name=name)
             elif refusal_of(builtin, error) is not None:
                 # One that is refused for good must not keep the operator from being ready for all the others.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import kopf
@@ -16,6 +16,9 @@ import kopf
 from insource.kube.aiohttp_client import AiohttpClient
 from insource.kube.cache import Cache
 from insource.kube.resources import Resource
+
+WATCH_S = 60
+"""How long one request of kopf's watches: kopf does not show us bookmarks, so only a new request tells of life."""
 
 
 class _NoDiff(kopf.DiffBaseStorage):
@@ -50,7 +53,16 @@ class _NoProgress(kopf.ProgressStorage):
         pass
 
 
-def _settings() -> kopf.OperatorSettings:
+class _Forever:
+    """Seconds between tries of a request that fails. Endless: an API server may be away for longer than any list."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (1, 1, 2, 3, 5, 8)
+        while True:
+            yield 15
+
+
+def _settings(watch_s: int) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.persistence.finalizer = "insource.dev/finalizer"
     settings.persistence.diffbase_storage = _NoDiff()
@@ -61,14 +73,24 @@ def _settings() -> kopf.OperatorSettings:
     settings.queueing.idle_timeout = 0.05
     settings.execution.max_workers = 1
     settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = _Forever()
+    settings.watching.server_timeout = watch_s
+    settings.watching.inactivity_timeout = watch_s + 15
     return settings
 
 
-def _registry(client: AiohttpClient, caches: Mapping[Resource, Cache[Any]]) -> kopf.OperatorRegistry:
+def _registry(
+    client: AiohttpClient, caches: Mapping[Resource, Cache[Any]], heard: Callable[[str], None]
+) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
+    plurals = {resource.path(): resource.plural for resource in caches}
+
+    def hear(path: str) -> None:
+        if path in plurals:
+            heard(plurals[path])
 
     async def login(**_: Any) -> kopf.AiohttpSession:
-        return kopf.AiohttpSession(server=client.base_url, aiohttp_session=client.open_session())
+        return kopf.AiohttpSession(server=client.base_url, aiohttp_session=client.open_session(hear))
 
     kopf.on.login(registry=registry)(login)
     for resource, cache in caches.items():
@@ -85,15 +107,20 @@ def _registry(client: AiohttpClient, caches: Mapping[Resource, Cache[Any]]) -> k
 
 
 async def watch_own_kinds(
-    client: AiohttpClient, caches: Mapping[Resource, Cache[Any]], started: Callable[[], None] = lambda: None
+    client: AiohttpClient,
+    caches: Mapping[Resource, Cache[Any]],
+    started: Callable[[], None] = lambda: None,
+    heard: Callable[[str], None] = lambda _: None,
+    watch_s: int = WATCH_S,
 ) -> None:
     """Feed each cache from kopf's watch of its kind until cancelled. Ends with an error if kopf does.
 
     `started` is called as soon as kopf has put its own handlers for SIGTERM and SIGINT in place of whatever was there.
+    `heard` is told the plural of a kind each time the API begins to answer about it, at least each `watch_s` seconds.
     """
     logging.getLogger("kopf").setLevel(logging.WARNING)
     tasks = await kopf.spawn_tasks(
-        registry=_registry(client, caches), settings=_settings(), clusterwide=True, standalone=True
+        registry=_registry(client, caches, heard), settings=_settings(watch_s), clusterwide=True, standalone=True
     )
     started()
     # Note: not kopf.operator or kopf.run_tasks, which at their end cancel every task of the process that is younger
