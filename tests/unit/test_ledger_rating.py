@@ -78,6 +78,17 @@ def test_a_book_is_read_and_its_bad_entries_are_named() -> None:
     assert "entries[1]" in problems[0]
 
 
+def test_a_book_in_another_currency_prices_nothing_and_says_so() -> None:
+    good = {
+        "vendor": "openai", "model": "whisper-1", "unit": "audio_ms", "effectiveFrom": "2026-01-01",
+        "price": "0.36", "per": 3_600_000, "source": "list price",
+    }  # fmt: skip
+    book = {"metadata": {"name": "euro"}, "spec": {"currency": "EUR", "entries": [good]}}
+    assert read_book(book)[0] == []
+    assert "PriceBook euro spec.currency: EUR" in read_book(book)[1][0]
+    assert [entry.book for entry in read_book(book, "EUR")[0]] == ["euro"]
+
+
 def test_changes_are_what_is_new_corrected_or_gone() -> None:
     known = PriceTable([price(id=1), price(id=2, model="other")]).entries
     assert changes(known, "default", [price(), price(model="other")]) == []

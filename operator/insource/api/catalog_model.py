@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from insource.api.conditions import StatusModel
-from insource.api.fields import SET, ObjectName, Sha256, Spec, Text, listed_by
+from insource.api.fields import ObjectName, Sha256, Spec, Text, listed_by
 from insource.wire.vocabulary import Modality
 
 
@@ -39,9 +39,6 @@ class CatalogModelSpec(Spec):
     publisher: Text = ""
     version: Text = ""
     licence: Text = ""
-    languages: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=16)], ...], Field(max_length=128, json_schema_extra=SET)
-    ] = ()
     sources: Annotated[tuple[Source, ...], Field(min_length=1, max_length=16, json_schema_extra=listed_by("runtime"))]
     """In order of preference."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -18,7 +18,8 @@ class EnvVar(Spec):
 
     name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
     value: Annotated[str, Field(max_length=4096)] = ""
-    """May refer to `$(MODEL_NAME)`, `$(MODEL_ID)`, `$(MODEL_URI)`, `$(PORT)`, `$(POD_IP)` and `$(SLOTS)`."""
+    """May refer to `$(MODEL_NAME)`, `$(MODEL_ID)`, `$(MODEL_URI)`, `$(PORT)`, `$(POD_IP)`, `$(SLOTS)` and
+    `$(CACHE_DIR)`, a volume for weights that the server fetches itself."""
 
 
 class Resources(Spec):
@@ -47,10 +48,6 @@ class InferenceRuntimeSpec(Spec):
     slots: Annotated[int, Field(ge=1, le=256)] = 1
     """Requests that one replica serves at once, where the model's profile does not say."""
     startup_budget: Duration = "20m"
-    usage: Literal["Measured"] = "Measured"
-    """Where usage comes from: the adapter measures the audio itself."""
-    model_delivery: Literal["Preloaded", "Download"] = "Download"
-    """Preloaded: the weights are in the image. Download: the server fetches them into the volume `$(CACHE_DIR)`."""
     resources: Resources | None = None
 
 

@@ -149,7 +149,12 @@ ACCELERATOR_CLASS = Kind(
     spec=AcceleratorClassSpec,
     status=AcceleratorClassStatus,
     short_names=("accel",),
-    columns=(Column("Resource", ".spec.resourceName"), Column("Price/h", ".spec.pricePerHour"), _AGE),
+    columns=(
+        Column("Resource", ".spec.resourceName"),
+        Column("Price/h", ".spec.pricePerHour"),
+        Column("Price source", ".spec.priceSource", priority=1),
+        _AGE,
+    ),
 )
 VENDOR = Kind(
     kind="Vendor",
@@ -185,6 +190,7 @@ CATALOG_MODEL = Kind(
         Column("Modality", ".spec.modality"),
         Column("Publisher", ".spec.publisher"),
         Column("Runtime", ".spec.sources[0].runtime"),
+        Column("Version", ".spec.version", priority=1),
         Column("Licence", ".spec.licence", priority=1),
         _AGE,
     ),

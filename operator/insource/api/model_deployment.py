@@ -235,7 +235,7 @@ class RevisionStatus(Spec):
     """Of its Deployment, Service and ControllerRevision."""
     backend: BackendName
     revision: Revision
-    state: Literal["Starting", "Serving", "Retiring"]
+    state: Literal["Starting", "Serving"]
     served: bool = False
     """It has been ready while it had weight: it is kept until its successor is ready."""
 

@@ -49,8 +49,6 @@ class VendorSpec(Spec):
     limits: VendorLimits | None = None
     allowed_deployments: AllowedDeployments | None = None
     """Absent: every ModelDeployment of this namespace."""
-    prices: Word = "default"
-    """A PriceBook."""
     replicas: Annotated[int, Field(ge=1, le=20)] = 1
     """Of the vendor's adapter."""
 

@@ -13,6 +13,7 @@ from typing import Any
 from insource.domain import pricing
 
 DEFAULT_BOOK = "default"
+DEFAULT_CURRENCY = "USD"
 
 EntryKey = tuple[str, str, str, str, int]
 """Book, vendor, model, unit, effective from (ms)."""
@@ -102,9 +103,15 @@ def changes(known: Mapping[EntryKey, StoredPrice], book: str, entries: Iterable[
     return fresh + gone
 
 
-def read_book(book: Mapping[str, Any]) -> tuple[list[StoredPrice], list[str]]:
-    """Entries of a PriceBook object, and what is wrong with those that cannot be read."""
+def read_book(book: Mapping[str, Any], currency: str = DEFAULT_CURRENCY) -> tuple[list[StoredPrice], list[str]]:
+    """Entries of a PriceBook object, and what is wrong with those that cannot be read.
+
+    A book in another currency than the installation's `currency` has no entries: what it prices is unpriced.
+    """
     name = str(book["metadata"]["name"])
+    other = book.get("spec", {}).get("currency", DEFAULT_CURRENCY)
+    if other != currency:
+        return [], [f"PriceBook {name} spec.currency: {other}, but this installation counts in {currency}: not used"]
     found: list[StoredPrice] = []
     problems: list[str] = []
     for index, raw in enumerate(book.get("spec", {}).get("entries", [])):

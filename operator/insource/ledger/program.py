@@ -41,7 +41,7 @@ async def serve_ledger(settings: LedgerSettings, client: Client, env: Env, stopp
     """The program with its client given; ends once `stopped` is set."""
     store = await Store.open(settings.data / FILE, env.clock)
     try:
-        watch = Watch(client, store, env)
+        watch = Watch(client, store, env, settings.currency)
         authenticator = Authenticator(ClusterTokenReviewer(client), env.clock)
         service = LedgerService(
             store, authenticator, ServiceOptions(settings.currency, settings.patience), lambda: watch.references

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from insource.ledger.attempts import Patience
+from insource.ledger.prices import DEFAULT_CURRENCY
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class LedgerSettings:
     data: Path
     host: str = "127.0.0.1"
     port: int = 0
-    currency: str = "USD"
+    currency: str = DEFAULT_CURRENCY
     grace_s: float = 30.0
     """After the gateway saw an attempt end, until a missing record makes it `unknown`."""
     open_attempt_s: float = 3600.0

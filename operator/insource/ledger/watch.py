@@ -17,7 +17,7 @@ from insource.kube import resources
 from insource.kube.client import Client
 from insource.kube.informer import Informer, InformerOptions
 from insource.ledger.allocations import ClassPrice, PodFacts, read_class, read_pod, record_class_price, record_pods
-from insource.ledger.prices import StoredPrice, read_book
+from insource.ledger.prices import DEFAULT_CURRENCY, StoredPrice, read_book
 from insource.ledger.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -34,14 +34,16 @@ References = dict[tuple[str, str], tuple[str, str]]
 class Watch:
     """`run` until cancelled. `references` is what deployments name as their spill vendor, as last seen."""
 
-    def __init__(self, client: Client, store: Store, env: Env) -> None:
+    def __init__(self, client: Client, store: Store, env: Env, currency: str = DEFAULT_CURRENCY) -> None:
         self._store = store
         self._clock = env.clock
         self._pods: Informer[PodFacts] = Informer(
             client, resources.PODS, env, read_pod, InformerOptions(labels=meta.LABEL_BACKEND)
         )
         self._classes: Informer[ClassPrice] = Informer(client, resources.ACCELERATOR_CLASSES, env, read_class)
-        self._books: Informer[Book] = Informer(client, resources.PRICE_BOOKS, env, _read_book)
+        self._books: Informer[Book] = Informer(
+            client, resources.PRICE_BOOKS, env, lambda book: _read_book(book, currency)
+        )
         self._deployments: Informer[Reference] = Informer(client, resources.MODEL_DEPLOYMENTS, env, _read_reference)
         self._changed = asyncio.Event()
         self._seen: set[str] = set()
@@ -113,8 +115,8 @@ async def _sleep(clock: Any) -> None:
     await clock.sleep(HEARTBEAT_S)
 
 
-def _read_book(book: Mapping[str, Any]) -> Book:
-    entries, problems = read_book(book)
+def _read_book(book: Mapping[str, Any], currency: str) -> Book:
+    entries, problems = read_book(book, currency)
     return book["metadata"]["name"], tuple(entries), tuple(problems)
 
 
