@@ -40,4 +40,8 @@ def admin_application(
 def _why_not(state: AdapterState) -> str:
     if state.draining:
         return "draining\n"
-    return (state.credentials_message or "the backend is not ready (starting, warming up, or not answering)") + "\n"
+    return (
+        state.credentials_message
+        or state.message
+        or "the backend is not ready (starting, warming up, or not answering)"
+    ) + "\n"

@@ -40,6 +40,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def problem(self) -> str:
+        """Why it is not ready, empty if there is nothing to say."""
+        ...
+
+    @property
     def credentials(self) -> tuple[bool | None, str]:
         """Whether they are resolved (None: none are needed), and why not."""
         ...
@@ -84,6 +89,13 @@ class InHouse:
     def ready(self) -> bool:
         """Warm and healthy."""
         return self._watch.ready
+
+    @property
+    def problem(self) -> str:
+        """What the server lacks, with what it was asked for."""
+        found = self._watch.problem
+        asked = f'asked for model "{self._settings.request_model}" at {self._settings.server_url}/audio/transcriptions'
+        return f"{found} ({asked})" if found and "warm-up" in found else found
 
     @property
     def credentials(self) -> tuple[bool | None, str]:
@@ -150,6 +162,11 @@ class Vendor:
     def ready(self) -> bool:
         """A key and routes are there. A key that the vendor refused stays ready: only the next attempt can tell."""
         return bool(self._key.value()) and not self._vendor_routes.error
+
+    @property
+    def problem(self) -> str:
+        """Nothing beyond its credentials."""
+        return ""
 
     @property
     def credentials(self) -> tuple[bool | None, str]:

@@ -115,6 +115,7 @@ class Adapter:
         resolved, message = self.backend.credentials
         return AdapterState(
             ready=self.backend.ready and not self._draining,
+            message="" if self.backend.ready else self.backend.problem,
             draining=self._draining,
             in_flight=self.entrance.in_flight,
             slots=self.backend.admission.slots,

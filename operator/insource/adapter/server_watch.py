@@ -47,6 +47,8 @@ class ServerWatch:
         """A warm-up has succeeded, and the server has been healthy since."""
         self.stalled = False
         """The server has been silent for so long that work in flight was given up."""
+        self.problem = ""
+        """Why the server is not warm, without counters; empty if it is, or has not been asked yet."""
 
     @property
     def ready(self) -> bool:
@@ -81,12 +83,13 @@ class ServerWatch:
                 self._session.get(self._health_url, allow_redirects=False) as answer,
             ):
                 healthy = answer.status == 200
+                problem = f"the model server's health check answers {answer.status}"
                 self._silences = 0
         except TimeoutError:
-            healthy = False
+            healthy, problem = False, "the model server does not answer its health check"
             self._silences += 1
         except (aiohttp.ClientError, OSError):
-            healthy = False
+            healthy, problem = False, "the model server takes no connection for its health check"
             self._silences = 0
         if healthy:
             self._healthy()
@@ -94,6 +97,7 @@ class ServerWatch:
                 await self._try_warm_up()
         else:
             self._unhealthy()
+            self.problem = "" if self.warm else problem
 
     def _healthy(self) -> None:
         self._failures = 0
@@ -120,7 +124,11 @@ class ServerWatch:
             async with asyncio.timeout(self._patience.deadline_floor_s):
                 await self._warm_up()
         except (Refusal, TimeoutError) as problem:
-            log.info("warm_up_failed", problem=str(getattr(problem, "reason", "timeout")))
+            reason = str(getattr(problem, "reason", "timeout"))
+            log.info("warm_up_failed", problem=reason)
+            words = problem.message if isinstance(problem, Refusal) else "no answer in time"
+            self.problem = f"the model server fails its warm-up request: {reason}: {words}"
             return
         self.warm = True
+        self.problem = ""
         log.info("warm")

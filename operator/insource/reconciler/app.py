@@ -32,6 +32,7 @@ from insource.reconciler.handlers import watch_own_kinds
 from insource.reconciler.health import Health, Progress, WatchState
 from insource.reconciler.metrics import Metrics, application
 from insource.reconciler.polling import GatewayPoller, VendorPoller
+from insource.reconciler.replicas import ReplicaPoller
 from insource.reconciler.settings import OperatorSettings
 
 _log = structlog.get_logger(__name__)
@@ -122,6 +123,7 @@ class Operator:
             self._watch_by_kopf(),
             gateways.run(),
             VendorPoller(session, self.controller, self._env).run(),
+            ReplicaPoller(session, self.controller, self._env).run(),
             self._follow_master(),
             self._lead(),
         ]

@@ -50,6 +50,7 @@ class PodView:
     """Name of its ModelDeployment, or empty."""
     address: str
     running: bool
+    ready: bool
 
 
 def _view(obj: Object) -> PodView:
@@ -62,6 +63,9 @@ def _view(obj: Object) -> PodView:
         deployment=labels.get(meta.LABEL_DEPLOYMENT, ""),
         address=status.get("podIP") or "",
         running=status.get("phase") == "Running" and "deletionTimestamp" not in metadata,
+        ready=any(
+            item.get("type") == "Ready" and item.get("status") == "True" for item in status.get("conditions") or ()
+        ),
     )
 
 

@@ -19,6 +19,7 @@ class Observations:
         self._applied: dict[str, Mapping[str, int]] = {url: {} for url in gateway_urls}
         self._credentials: dict[Key, tuple[bool | None, str]] = {}
         self._refused: dict[str, Problem] = {}
+        self._unready: dict[Key, str] = {}
 
     def gateway_versions(self, deployment: Key) -> tuple[int, ...]:
         """For each gateway the traffic version of this deployment that it has applied, -1 if it does not say."""
@@ -40,6 +41,20 @@ class Observations:
         news = self.credentials(vendor) != (resolved, message)
         self._credentials[vendor] = (resolved, message)
         return news
+
+    def unready(self, pod: Key) -> str:
+        """Why a pod's adapter says that it is not ready; empty if it is, or has not said."""
+        return self._unready.get(pod, "")
+
+    def note_unready(self, pod: Key, message: str) -> bool:
+        """A pod's adapter told why it is not ready, empty: it is, or is gone. True if that is news."""
+        if self._unready.get(pod, "") == message:
+            return False
+        if message:
+            self._unready[pod] = message
+        else:
+            del self._unready[pod]
+        return True
 
     def refused(self, namespace: str) -> Problem | None:
         """What the API server refused of the objects that every adapter of a namespace needs."""

@@ -117,7 +117,7 @@ class VendorPoller:
             for key in sorted(pods.members(("vendor", vendor.namespace, vendor.name)))
             if (view := pods.get(key)) is not None and view.running and view.address
         ]
-        answers = [_state(await _fetch(self._session, f"http://{address}:{ADMIN_PORT}/state")) for address in addresses]
+        answers = [await adapter_state(self._session, address) for address in addresses]
         told = [answer for answer in answers if answer is not None and answer.credentials_resolved is not None]
         # All adapters mount the same Secret: one that lacks the key is the one that a person must hear of.
         worst = next((answer for answer in told if not answer.credentials_resolved), told[0] if told else None)
@@ -130,7 +130,9 @@ class VendorPoller:
         self._due[vendor] = self._clock.monotonic() + (_VENDOR_RESOLVED_S if resolved else _VENDOR_UNRESOLVED_S)
 
 
-def _state(body: bytes | None) -> AdapterState | None:
+async def adapter_state(session: aiohttp.ClientSession, address: str, port: int = ADMIN_PORT) -> AdapterState | None:
+    """What the adapter at an address says of itself; None if it does not answer, or not so that we understand it."""
+    body = await _fetch(session, f"http://{address}:{port}/state")
     try:
         return None if body is None else AdapterState.model_validate_json(body)
     except ValidationError:

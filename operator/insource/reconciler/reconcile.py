@@ -15,6 +15,7 @@ from insource.domain.snapshot import (
     DeploymentSnapshot,
     NamespaceSnapshot,
     Plan,
+    Pod,
     Settings,
     VendorAdapter,
     VendorSnapshot,
@@ -26,7 +27,7 @@ from insource.kube.cache import Cache
 from insource.kube.client import ApiError
 from insource.kube.packed import Packed
 from insource.kube.resources import Key, Resource, resource_of
-from insource.reconciler.caches import VENDOR_CHILDREN, WORKLOADS, Caches, split, vendors_of
+from insource.reconciler.caches import VENDOR_CHILDREN, WORKLOADS, Caches, PodView, split, vendors_of
 from insource.reconciler.catalogue import CatalogueReconciler
 from insource.reconciler.observations import Observations
 from insource.reconciler.refusals import Refusal, RefusedError, refusal_of
@@ -243,10 +244,15 @@ class Reconciler:
                 return refusal
         return None
 
-    def _pods(self, kind: str, key: Key) -> tuple[Any, ...]:
+    def _pods(self, kind: str, key: Key) -> tuple[Pod, ...]:
         pods: Iterable[Key] = self._caches.pods.members((kind, key.namespace, key.name))
-        views = (self._caches.pods.get(pod) for pod in sorted(pods))
-        return tuple(view.pod for view in views if view is not None)
+        views = ((pod, self._caches.pods.get(pod)) for pod in sorted(pods))
+        return tuple(self._pod(pod, view) for pod, view in views if view is not None)
+
+    def _pod(self, key: Key, view: PodView) -> Pod:
+        """The pod; where the kubelet has nothing against it, with its adapter's own words."""
+        told = self._observations.unready(key)
+        return replace(view.pod, trouble=told) if told and not view.pod.trouble else view.pod
 
     def _now(self) -> str:
         return self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -87,6 +87,8 @@ class AdapterState(_Message):
     """`GET /state` of an adapter's admin port."""
 
     ready: bool
+    message: str = ""
+    """Why not, in words that stay the same while nothing changes; empty if it is ready, or has nothing to say yet."""
     draining: bool = False
     in_flight: int = 0
     slots: int = 0
