@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 from aiohttp.client_exceptions import ClientError
+from yaml import YAMLError
 from yarl import URL
 
 from insource.env import Clock, Env
@@ -321,4 +322,12 @@ async def connect(kubeconfig: str | None, env: Env) -> AiohttpClient:
                 await loader.load_and_set(configuration)
     except config.ConfigException as error:
         raise ApiError(0, "Unreachable", f"kubeconfig {kubeconfig or '(default)'}: {error}") from error
-    return AiohttpClient(configuration, refresh, env.clock)
+    except (TypeError, ValueError, AttributeError, KeyError, YAMLError) as error:
+        # Note: what the library says of a file that is no kubeconfig at all; its text may quote a credential.
+        what = f"not a usable kubeconfig ({type(error).__name__})"
+        raise ApiError(0, "Unreachable", f"kubeconfig {kubeconfig or '(default)'}: {what}") from None
+    try:
+        return AiohttpClient(configuration, refresh, env.clock)
+    except OSError as error:
+        what = f"its certificates cannot be loaded ({error.strerror or type(error).__name__})"
+        raise ApiError(0, "Unreachable", f"kubeconfig {kubeconfig or '(default)'}: {what}") from error
