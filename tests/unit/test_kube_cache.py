@@ -77,3 +77,127 @@ def test_groups_follow_the_objects() -> None:
     assert (held.members(1), held.members(0)) == (frozenset(), {A})
     held.observe_deleted(obj("a", 3))
     assert held.members(0) == frozenset()
+
+
+def told(held: Cache[int]) -> list[tuple[str, int | None, int | None]]:
+    news: list[tuple[str, int | None, int | None]] = []
+    held.subscribe(lambda change, _key, old, new: news.append((change, old, new)))
+    return news
+
+
+def test_the_echo_of_our_own_write_is_no_news_whether_it_comes_before_or_after_the_answer() -> None:
+    for echo_first in (True, False):
+        held, _ = cache()
+        held.observe(obj("a", 1))
+        news = told(held)
+        held.begin_write(A)
+        if echo_first:
+            held.observe(obj("a", 2, 5))
+        held.end_write(A, obj("a", 2, 5))
+        if not echo_first:
+            held.observe(obj("a", 2, 5))
+        assert (held.get(A), news) == (5, []), f"echo_first={echo_first}"
+
+
+def test_somebody_elses_change_during_our_write_is_told_after_it() -> None:
+    held, _ = cache()
+    held.observe(obj("a", 1))
+    news = told(held)
+    held.begin_write(A)
+    held.observe(obj("a", 3, 9))  # theirs, after ours
+    assert news == []
+    held.end_write(A, obj("a", 2, 5))
+    assert (held.get(A), news) == (9, [("MODIFIED", 0, 9)])
+
+
+def test_a_write_that_failed_or_whose_answer_was_lost_hides_nothing() -> None:
+    held, _ = cache()
+    held.observe(obj("a", 1))
+    news = told(held)
+    held.begin_write(A)
+    held.observe(obj("a", 2, 5))
+    held.end_write(A, None)
+    assert news == [("MODIFIED", 0, 5)]
+    held.begin_write(A)
+    held.end_write(A, None)
+    assert len(news) == 1, "nothing happened, nothing to tell"
+    held.observe(obj("a", 3, 6))
+    assert news[1:] == [("MODIFIED", 5, 6)], "the write is over"
+
+
+def test_a_creation_by_somebody_else_during_our_lost_write_is_told_as_one() -> None:
+    held, _ = cache()
+    news = told(held)
+    held.begin_write(A)
+    held.observe(obj("a", 2, 5))
+    held.observe(obj("a", 3, 6))
+    held.end_write(A, None)
+    assert news == [("ADDED", None, 6)]
+
+
+def test_an_answer_that_is_older_than_what_is_held_changes_nothing() -> None:
+    held, _ = cache()
+    held.observe(obj("a", 9, 7))
+    held.begin_write(A)
+    held.end_write(A, obj("a", 4, 1))
+    assert held.get(A) == 7
+
+
+def test_a_deletion_during_our_write_is_told_and_the_answer_does_not_bring_it_back() -> None:
+    held, _ = cache()
+    held.observe(obj("a", 1))
+    news = told(held)
+    held.begin_write(A)
+    held.observe_deleted(obj("a", 5))
+    held.end_write(A, obj("a", 3, 3))
+    assert held.get(A) is None
+    assert news == [("DELETED", 0, None)]
+
+
+def test_somebody_elses_change_that_our_answer_already_contains_is_told_when_its_event_comes() -> None:
+    """Their edit is written before our status, and its event comes after our answer: it must not be lost."""
+    held, _ = cache()
+    held.observe(obj("a", 1))
+    news = told(held)
+    held.begin_write(A)
+    held.end_write(A, obj("a", 3, 5))
+    held.observe(obj("a", 2, 4))  # theirs, at last
+    assert (held.get(A), news) == (5, [("MODIFIED", None, 5)])
+    held.observe(obj("a", 3, 5))  # the echo of ours
+    held.observe(obj("a", 2, 4))  # and theirs once more
+    assert len(news) == 1
+
+
+def test_somebody_elses_change_whose_event_comes_during_our_write_is_told_though_the_answer_is_newer() -> None:
+    held, _ = cache()
+    held.observe(obj("a", 1))
+    news = told(held)
+    held.begin_write(A)
+    held.observe(obj("a", 2, 4))  # theirs
+    held.end_write(A, obj("a", 3, 5))
+    assert (held.get(A), news) == (5, [("MODIFIED", 0, 5)])
+    held.observe(obj("a", 3, 5))
+    assert len(news) == 1
+
+
+def test_a_list_instead_of_events_tells_of_every_write_whose_event_never_came() -> None:
+    held, _ = cache()
+    held.observe(obj("a", 1))
+    held.observe(obj("b", 2))
+    news = told(held)
+    held.begin_write(A)
+    held.end_write(A, obj("a", 5, 7))
+    held.replace([obj("a", 5, 7), obj("b", 2)], "6")
+    assert news == [("MODIFIED", None, 7)]
+    held.replace([obj("a", 5, 7), obj("b", 2)], "6")
+    assert len(news) == 1
+
+
+def test_a_write_that_changed_nothing_waits_for_no_event() -> None:
+    held, _ = cache()
+    held.observe(obj("a", 4, 1))
+    news = told(held)
+    held.begin_write(A)
+    held.end_write(A, obj("a", 4, 1))
+    held.replace([obj("a", 4, 1)], "9")
+    assert news == []

@@ -77,3 +77,49 @@ async def test_get_wakes_up_for_a_key_that_is_added_meanwhile() -> None:
     await asyncio.sleep(0)
     work.add("a")
     assert await asyncio.wait_for(waiting, 5) == "a"
+
+
+def test_a_key_that_fails_while_it_is_wanted_again_is_not_held_back() -> None:
+    work, _ = queue()
+    work.add("a")
+    assert work.pop() == "a"
+    work.add("a", Priority.EDIT)
+    work.retry("a")
+    work.done("a")
+    assert work.pop() == "a", "the edit does not wait for the back-off"
+
+
+def test_a_delayed_key_keeps_its_priority_and_does_not_overtake_an_edit() -> None:
+    work, clock = queue()
+    work.add_after("late", 1.0, Priority.RESYNC)
+    clock.time += 2
+    work.add("edit", Priority.EDIT)
+    assert [work.pop(), work.pop()] == ["edit", "late"]
+
+
+def test_back_off_is_bounded_for_one_who_asks() -> None:
+    work, _ = queue()
+    for _ in range(10):
+        assert work.retry("a", at_most_s=2.0) <= 2.0
+    assert work.retry("a", at_least_s=9.0, at_most_s=2.0) == 9.0
+    assert work.failures("a") == 11
+    assert work.failures("b") == 0
+
+
+def test_jitter_spreads_those_that_failed_together() -> None:
+    work, _ = queue()
+    delays = {work.retry(f"k{number}") for number in range(20)}
+    assert len(delays) == 20
+
+
+def test_what_is_in_flight_is_counted_and_not_ready() -> None:
+    work, _ = queue()
+    work.add("a")
+    work.add("b")
+    assert (len(work), work.in_flight) == (2, 0)
+    work.pop()
+    assert (len(work), work.in_flight) == (1, 1)
+    work.add("a")
+    assert (len(work), work.in_flight) == (2, 1)
+    work.done("a")
+    assert (len(work), work.in_flight) == (2, 0)

@@ -18,9 +18,29 @@ ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
 
 
 class OnChange(Protocol[T_contra]):
-    """Called after the cache has changed; `old` is None on ADDED, `new` on DELETED. Must not block or raise."""
+    """Called after the cache has changed; `new` is None on DELETED. Must not block or raise.
+
+    `old` is None on ADDED, and on a MODIFIED whose change came with the answer to a write of our own.
+    """
 
     def __call__(self, change: ChangeType, key: Key, old: T_contra | None, new: T_contra | None, /) -> None: ...
+
+
+class _Write(Generic[T]):
+    """A write of ours that is under way: what was held before it, and what was observed of the object since."""
+
+    __slots__ = ("before", "seen")
+
+    def __init__(self, before: str) -> None:
+        self.before = before
+        self.seen: list[tuple[str, ChangeType, T | None]] = []
+
+
+class _Answered(NamedTuple):
+    """A write of ours that was answered, but whose event has not come: changes by others may be hidden in the answer."""
+
+    before: str
+    answer: str
 
 
 class Entry(NamedTuple, Generic[T]):
@@ -46,7 +66,8 @@ class Cache(Generic[T]):
         self._entries: dict[Key, Entry[T]] = {}
         self._tombstones: dict[Key, str] = {}
         self._listeners: list[OnChange[T]] = []
-        self._writing: dict[Key, tuple[ChangeType, T | None] | None] = {}
+        self._writing: dict[Key, _Write[T]] = {}
+        self._answered: dict[Key, _Answered] = {}
         self.synced = asyncio.Event()
         """Set once a whole list has been seen."""
 
@@ -80,35 +101,59 @@ class Cache(Generic[T]):
         return len(self._entries)
 
     def observe(self, obj: Object) -> None:
-        """Take note of an object that exists."""
-        key = key_of(obj)
+        """Take note of an event: of an object that exists."""
+        key, version = key_of(obj), obj["metadata"]["resourceVersion"]
+        answered = self._answered.get(key)
+        if answered is not None and version == answered.answer:
+            del self._answered[key]  # events come in order: nothing of others is hidden before this one any more
+        if self._observed(key, obj) or answered is None:
+            return
+        if is_newer(version, answered.before) and is_newer(answered.answer, version):
+            # Somebody else's change, which we already hold because our write was answered with it: nobody was told.
+            self._tell("MODIFIED", key, None, self._entries[key].value)
+
+    def observe_listed(self, obj: Object) -> None:
+        """Take note of an object in a list, which shows the last of several changes only."""
+        self._observed(key_of(obj), obj)
+
+    def _observed(self, key: Key, obj: Object) -> bool:
         old = self.get(key)
         if not self.adopt(obj):
-            return
+            return False
         change: ChangeType = "ADDED" if old is None else "MODIFIED"
-        if key in self._writing:
+        write = self._writing.get(key)
+        if write is not None:
             # Most likely the echo of our own write, which came before the answer: `end_write` will know.
-            self._writing[key] = self._writing[key] or (change, old)
-            return
+            write.seen.append((obj["metadata"]["resourceVersion"], change, old))
+            return True
+        self._answered.pop(key, None)
         self._tell(change, key, old, self._entries[key].value)
+        return True
 
     def begin_write(self, key: Key) -> None:
         """We are about to write the object: until `end_write`, what is observed of it is noted but told to nobody."""
-        self._writing[key] = None
+        self._writing[key] = _Write(self.resource_version(key))
 
     def end_write(self, key: Key, answer: Object | None) -> None:
         """Our write is over; `answer` is the object that it made, None if that is not known.
 
-        Listeners are told now if somebody else was at the object meanwhile.
+        Listeners are told if somebody else was at the object meanwhile: now, or when the event of that comes.
         """
-        held = self._writing.pop(key, None)
+        write = self._writing.pop(key, None)
+        if write is None:
+            return
+        version = answer["metadata"]["resourceVersion"] if answer is not None else ""
         if answer is not None:
             self.adopt(answer)
-            if self.resource_version(key) == answer["metadata"]["resourceVersion"]:
-                return
         entry = self._entries.get(key)
-        if held is not None and entry is not None:
-            self._tell(held[0], key, held[1], entry.value)
+        if entry is None:
+            return
+        echoed = any(seen == version for seen, _, _ in write.seen)
+        if entry.resource_version == version and version != write.before and not echoed:
+            self._answered[key] = _Answered(write.before, version)
+        others = [(change, old) for seen, change, old in write.seen if seen != version]
+        if others:
+            self._tell(others[0][0], key, others[0][1], entry.value)
 
     def adopt(self, obj: Object) -> bool:
         """Take note of the answer to our own write, and tell nobody; the event that follows is then no news.
@@ -141,7 +186,7 @@ class Cache(Generic[T]):
         present = set()
         for obj in objects:
             present.add(key_of(obj))
-            self.observe(obj)
+            self.observe_listed(obj)
         self.prune(present, resource_version)
 
     def prune(self, present: set[Key], resource_version: str) -> None:
@@ -154,6 +199,11 @@ class Cache(Generic[T]):
         for key in gone:
             self._remove(key, resource_version)
         self._tombstones = {k: v for k, v in self._tombstones.items() if is_newer(v, resource_version)}
+        unsure = [key for key, answered in self._answered.items() if not is_newer(answered.answer, resource_version)]
+        for key in unsure:
+            # A list hides what came before our write: better one look too many than a change that nobody sees.
+            del self._answered[key]
+            self._tell("MODIFIED", key, None, self._entries[key].value)
         self.synced.set()
 
     def _remove(self, key: Key, version: str) -> None:
@@ -164,6 +214,7 @@ class Cache(Generic[T]):
         self._tombstones[key] = version
         if entry is not None:
             del self._entries[key]
+            self._answered.pop(key, None)
             self._ungroup(key, entry.value)
             self._tell("DELETED", key, entry.value, None)
 

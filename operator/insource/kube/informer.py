@@ -92,7 +92,7 @@ class Informer(Generic[T]):
             self._advance()
             for obj in page.items:
                 present.add(key_of(obj))
-                self.cache.observe(obj)
+                self.cache.observe_listed(obj)
             token = page.continue_token
             if not token:
                 break
