@@ -61,7 +61,7 @@ class OperatorProcess:
             world.env,
             _SETTINGS,
             identity="sim",
-            gateway_urls=(GATEWAY,),
+            gateway_urls=world.gateways,
             token_digests=lambda namespace: (token_digest(gateway_token(b"master", namespace)),),
             may_write=lambda: True,
             builtins=world.builtins,
@@ -125,7 +125,8 @@ class OperatorProcess:
 
     def hear(self) -> None:
         """What the pollers would have heard from gateways and adapters."""
-        for name in self.controller.observations.note_applied(GATEWAY, self.world.applied()):
+        level = GATEWAY in self.world.gateways
+        for name in self.controller.observations.note_applied(GATEWAY, self.world.applied()) if level else ():
             namespace, _, deployment = name.partition("/")
             self.controller.queue.add(Work("deployment", namespace, deployment))
         for vendor in self.world.objects(resources.VENDORS):
@@ -149,8 +150,12 @@ class World:
         lose_answer: float = 0.0,
         lossy: bool = False,
         builtins: Sequence[Object] = (),
+        gateways: tuple[str, ...] = (GATEWAY,),
     ) -> None:
-        """`builtins` are for the operator to apply; without them, the catalogue is there as a person's."""
+        """`builtins` are for the operator to apply; without them, the catalogue is there as a person's.
+
+        `GATEWAY` is one that is always level; a test that gives others asks them itself.
+        """
         self.seed = seed
         self.rng = random.Random(seed)
         self.env, self.clock = virtual_env(seed)
@@ -163,6 +168,7 @@ class World:
         for name in ("voice", "insource-system"):
             self.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         self.builtins = builtins
+        self.gateways = gateways
         for manifest in (*_crds(), *(() if builtins else builtin_objects())):
             self.put(manifest)
         self.operator = OperatorProcess(self)
@@ -230,10 +236,18 @@ class World:
         """Start the operator, and let everything happen in an order of chance until all edits are made."""
         await self._survive(self.operator.start)
         todo = list(edits)
+        if self.lossy:
+            self.faults.deny = lambda _: self._meddle(todo)
         for _ in range(steps):
             await self._survive(self._step, todo)
+        self.faults.deny = lambda _: None
         for edit in todo:
             edit(self)
+
+    def _meddle(self, todo: list[Edit]) -> None:
+        """A person's edit just before one of our writes: after we looked, and before we wrote."""
+        if todo and self.rng.random() < 0.05:
+            todo.pop(0)(self)
 
     async def settle(self) -> int:
         """No more faults: run until nothing happens any more. Returns the number of rounds."""

@@ -37,7 +37,7 @@ class _Write(Generic[T]):
 
 
 class _Answered(NamedTuple):
-    """A write of ours that was answered, but whose event has not come: changes by others may be hidden in the answer."""
+    """A write of ours whose answer came before its event: changes by others may be hidden in the answer."""
 
     before: str
     answer: str
