@@ -1,11 +1,14 @@
-"""A real kubectl against the embedded API server on a port from the kernel."""
+"""A real kubectl against the embedded API server, over TLS with a bearer token, on a port from the kernel."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,17 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from insource.cli.certificates import ensure_certificates
 from insource.env import system_env
 from insource.local.apiserver import create_app
 from insource.local.auth import Tokens, User
+from insource.local.cluster import apply_at_start
 from insource.local.store import ApiError, Store
 from tests.unit.local_widgets import CRDS, NAMESPACES, widget_crd
 
 TOKEN = "t0ken"
-KUBECTL = Path(__file__).parents[2] / ".venv" / "bin" / "kubectl"
+KUBECTL = Path(sys.executable).with_name("kubectl")
+CRD_FOLDER = Path(__file__).parents[2] / "crds"
 
 
 class Lines:
@@ -47,11 +53,11 @@ class Cluster:
 
     store: Store
     url: str
-    cache: Path
+    kubeconfig: Path
+    trust: ssl.SSLContext
 
     async def start(self, *arguments: str) -> asyncio.subprocess.Process:
-        server = self.url.replace("http://", f"http://admin:{TOKEN}@")
-        flags = ("--cache-dir", str(self.cache), "--server", server, "-n", "ns", "--kubeconfig", "/dev/null")
+        flags = ("--cache-dir", str(self.kubeconfig.with_name("cache")), "--kubeconfig", str(self.kubeconfig))
         return await asyncio.create_subprocess_exec(
             KUBECTL, *flags, *arguments,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -59,7 +65,8 @@ class Cluster:
 
     async def kubectl(self, *arguments: str, stdin: Any = None) -> Answer:
         process = await self.start(*arguments)
-        given = json.dumps(stdin).encode() if stdin is not None else None
+        text = stdin if isinstance(stdin, str) or stdin is None else json.dumps(stdin)
+        given = text.encode() if text is not None else None
         out, err = await asyncio.wait_for(process.communicate(given), 30)
         return Answer(process.returncode or 0, out.decode(), err.decode())
 
@@ -74,21 +81,48 @@ class Cluster:
         sent = {"Authorization": f"Bearer {token}", **{name.replace("_", "-"): v for name, v in headers.items()}}
         async with (
             aiohttp.ClientSession() as session,
-            session.request(method, self.url + path, json=body, headers=sent) as response,
+            session.request(method, self.url + path, json=body, headers=sent, ssl=self.trust) as response,
         ):
             text = await response.text()
             return response.status, json.loads(text) if response.content_type == "application/json" else text
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate authority and the server's certificate."""
+    folder = tmp_path_factory.mktemp("tls")
+    ensure_certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key", datetime.now(UTC))
+    return folder
+
+
+def kubeconfig(url: str, authority: Path) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "clusters": [
+            {"name": "here", "cluster": {"server": url, "certificate-authority": str(authority / "ca.pem")}},
+        ],
+        "users": [{"name": "admin", "user": {"token": TOKEN}}],
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "admin", "namespace": "ns"}}],
+    }
+
+
 @pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+async def cluster(tmp_path: Path, authority: Path) -> AsyncIterator[Cluster]:
     env = system_env()
     store = Store(env)
     store.create(NAMESPACES, {"metadata": {"name": "ns"}})
     store.create(CRDS, widget_crd())
+    apply_at_start(store, CRD_FOLDER)
     tokens = Tokens(store, env, {TOKEN: User("admin")}, b"k" * 32)
     runner = web.AppRunner(create_app(store, tokens, Lines()), shutdown_timeout=1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield Cluster(store, f"http://127.0.0.1:{runner.addresses[0][1]}", tmp_path / "cache")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(authority / "server.pem", authority / "server.key")
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    url = f"https://127.0.0.1:{runner.addresses[0][1]}"
+    config = tmp_path / "kubeconfig"
+    config.write_text(json.dumps(kubeconfig(url, authority)))
+    yield Cluster(store, url, config, ssl.create_default_context(cafile=authority / "ca.pem"))
     await runner.cleanup()

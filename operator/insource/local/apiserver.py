@@ -6,7 +6,6 @@ What it does not do it refuses with 501. Decides nothing about objects: see `sto
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -148,10 +147,7 @@ class _Server:
 
     def _authenticated(self, request: web.Request) -> User:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "basic":
-            # kubectl sends no bearer token over plain HTTP; `server: http://<user>:<token>@host` makes it send this.
-            token = _password(token)
-        found = self._tokens.user(token.strip(), [API_AUDIENCE]) if scheme.lower() in ("bearer", "basic") else None
+        found = self._tokens.user(token.strip(), [API_AUDIENCE]) if scheme.lower() == "bearer" else None
         if found is None:
             raise ApiError(401, "Unauthorized", "Unauthorized")
         return found[0]
@@ -486,13 +482,6 @@ class _Server:
                 quoted = text.replace("\\", "\\\\").replace('"', '\\"')
                 response.headers.add("Warning", f'299 - "{quoted}"')
         return response
-
-
-def _password(credentials: str) -> str:
-    try:
-        return base64.b64decode(credentials).decode().partition(":")[2]
-    except ValueError:
-        return ""
 
 
 def _flag(query: Mapping[str, str], name: str) -> bool:
