@@ -28,6 +28,7 @@ check: $(STAMP)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m insource.api.crdgen --check crds
+	@$(BIN)/python -m insource.local.typegen --check
 	@$(BIN)/python -m bench.performance --check
 
 format: $(STAMP)
@@ -36,6 +37,7 @@ format: $(STAMP)
 
 generate: $(STAMP)
 	@$(BIN)/python -m insource.api.crdgen crds
+	@$(BIN)/python -m insource.local.typegen
 	@$(BIN)/python -m bench.performance
 
 bench-reconcile bench-gateway bench-ledger bench-upload-memory: $(STAMP)

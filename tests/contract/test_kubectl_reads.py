@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 from tests.contract.conftest import Cluster
 from tests.unit.local_widgets import WIDGETS, widget
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+MODEL_DEPLOYMENTS = ("insource.dev", "modeldeployments")
 POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
 
 
@@ -88,6 +91,37 @@ async def test_api_resources_and_explain(cluster: Cluster) -> None:
     for name in ("widgets", "deployments", "endpointslices", "tokenreviews"):
         assert name in listed
     assert "replicas\t<integer>" in await cluster.ok("explain", "widget.spec")
+
+
+async def test_explain_of_our_kinds_and_of_built_in_ones(cluster: Cluster) -> None:
+    assert "primary\t<string> -required-" in await cluster.ok("explain", "mdep.spec.traffic")
+    assert "replicas\t<integer>" in await cluster.ok("explain", "deployment.spec")
+    assert "openAPIV3Schema\t<JSONSchemaProps>" in await cluster.ok("explain", "crd.spec.versions.schema")
+
+
+async def test_openapi_v2_is_for_kubectl_alone(cluster: Cluster) -> None:
+    status, body = await cluster.http("GET", "/openapi/v2")
+    assert (status, body["reason"]) == (501, "NotImplemented")
+    assert "/openapi/v3" in body["message"]
+
+
+async def test_describe_and_events_of_a_model_deployment(cluster: Cluster) -> None:
+    made = await cluster.ok("apply", "-f", str(EXAMPLES / "transcription.yaml"))
+    assert "modeldeployment.insource.dev/dictation created" in made
+    uid = cluster.store.get(MODEL_DEPLOYMENTS, "voice", "dictation")["metadata"]["uid"]
+    about = {"kind": "ModelDeployment", "name": "dictation", "namespace": "voice", "uid": uid}
+    event = {
+        "metadata": {"generateName": "dictation."},
+        "regarding": {**about, "apiVersion": "insource.dev/v1alpha1"},
+        "reason": "Stalled",
+        "note": "no such CatalogModel",
+        "type": "Warning",
+        "reportingController": "insource",
+        "eventTime": "2026-11-23T22:00:00.000000Z",
+    }
+    await cluster.http("POST", "/apis/events.k8s.io/v1/namespaces/voice/events", event)
+    for command in (("describe", "mdep"), ("get", "events"), ("events", "--for", "mdep/dictation")):
+        assert "no such CatalogModel" in await cluster.ok(*command, "-n", "voice")
 
 
 async def test_who_am_i(cluster: Cluster) -> None:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 from typing import Any
 
+import pytest
+import yaml
+
+from insource.local.schema import copied
 from tests.contract.conftest import Cluster
+from tests.contract.test_kubectl_reads import EXAMPLES, MODEL_DEPLOYMENTS
 from tests.unit.local_widgets import WIDGETS, widget
 
 DEPLOYMENTS = ("apps", "deployments")
@@ -61,6 +68,32 @@ async def test_client_side_then_server_side(cluster: Cluster) -> None:
     assert cluster.store.get(WIDGETS, "ns", "a")["spec"]["opts"] == {"k": "v"}
 
 
+async def test_a_dropped_object_goes_with_the_defaults_in_it(cluster: Cluster) -> None:
+    """Nobody owns `spill.when`, which the server filled in; without its required `backend` it would be refused."""
+    with_spill = next(
+        item for item in yaml.safe_load_all((EXAMPLES / "transcription.yaml").read_text()) if "spec" in item
+    )
+    with_spill["metadata"]["namespace"] = "ns"
+    with_spill["spec"]["traffic"]["spill"] = {"backend": "openai"}
+    without = copied(with_spill)
+    del without["spec"]["traffic"]["spill"]
+    await cluster.ok("apply", "--server-side", "-f", "-", stdin=with_spill)
+    assert cluster.store.get(MODEL_DEPLOYMENTS, "ns", "dictation")["spec"]["traffic"]["spill"]["when"]
+    await cluster.ok("apply", "--server-side", "-f", "-", stdin=without)
+    assert "spill" not in cluster.store.get(MODEL_DEPLOYMENTS, "ns", "dictation")["spec"]["traffic"]
+
+
+async def test_a_dropped_object_stays_for_a_co_owner(cluster: Cluster) -> None:
+    mine = widget("a", opts={"k": "v"}, ports=[{"port": 80}])
+    await cluster.ok("apply", "--server-side", "-f", "-", stdin=mine)
+    also = {**widget("a"), "spec": {"opts": {"l": "w"}}}
+    await cluster.ok("apply", "--server-side", "--field-manager=other", "-f", "-", stdin=also)
+    await cluster.ok("apply", "--server-side", "-f", "-", stdin=widget("a"))
+    spec = cluster.store.get(WIDGETS, "ns", "a")["spec"]
+    assert spec["opts"] == {"l": "w"}
+    assert "ports" not in spec
+
+
 async def test_label_annotate_patch(cluster: Cluster) -> None:
     cluster.store.create(WIDGETS, widget("a"), "ns")
     await cluster.ok("label", "wd", "a", "l=1")
@@ -69,6 +102,47 @@ async def test_label_annotate_patch(cluster: Cluster) -> None:
     obj = cluster.store.get(WIDGETS, "ns", "a")
     assert (obj["metadata"]["labels"], obj["metadata"]["annotations"]) == ({"l": "1"}, {"n": "2"})
     assert obj["spec"]["color"] == "green"
+
+
+async def test_edit_sends_the_difference(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a strategic merge for a built-in kind, as a merge patch for ours."""
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nsed -i "s/value: x/value: changed/; s/color: red/color: green/" "$1"\n')
+    editor.chmod(0o700)
+    monkeypatch.setenv("KUBE_EDITOR", str(editor))
+    cluster.store.create(DEPLOYMENTS, deployment(), "ns")
+    cluster.store.create(WIDGETS, widget("a"), "ns")
+    await cluster.ok("edit", "deployment", "d")
+    await cluster.ok("edit", "wd", "a")
+    (container,) = cluster.store.get(DEPLOYMENTS, "ns", "d")["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == [{"name": "A", "value": "1"}, {"name": "B", "value": "changed"}]
+    assert cluster.store.get(WIDGETS, "ns", "a")["spec"]["color"] == "green"
+
+
+async def test_json_and_strategic_patches(cluster: Cluster) -> None:
+    cluster.store.create(DEPLOYMENTS, deployment(), "ns")
+    operations = '[{"op":"test","path":"/spec/replicas","value":2},{"op":"replace","path":"/spec/replicas","value":3}]'
+    await cluster.ok("patch", "deployment", "d", "--type=json", "-p", operations)
+    failed = await cluster.kubectl("patch", "deployment", "d", "--type=json", "-p", operations)
+    assert failed.code == 1
+    env = [{"name": "B", "$patch": "delete"}, {"name": "C", "value": "3"}]
+    patch = {"spec": {"template": {"spec": {"containers": [{"name": "c", "env": env}]}}}}
+    await cluster.ok("patch", "deployment", "d", "-p", json.dumps(patch))
+    spec = cluster.store.get(DEPLOYMENTS, "ns", "d")["spec"]
+    assert spec["replicas"] == 3
+    assert {item["name"] for item in spec["template"]["spec"]["containers"][0]["env"]} == {"A", "C"}
+    await cluster.ok("set", "image", "deployment/d", "c=i:2")
+    assert cluster.store.get(DEPLOYMENTS, "ns", "d")["spec"]["template"]["spec"]["containers"][0]["image"] == "i:2"
+
+
+async def test_rollout_status_follows_a_deployment(cluster: Cluster) -> None:
+    cluster.store.create(DEPLOYMENTS, deployment(), "ns")
+    process = await cluster.start("rollout", "status", "deployment/d", "--timeout=20s")
+    done = {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}
+    cluster.store.patch(DEPLOYMENTS, "ns", "d", {"status": done}, "merge", subresource="status")
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, err
+    assert b"successfully rolled out" in out
 
 
 async def test_scale_a_deployment(cluster: Cluster) -> None:

@@ -174,6 +174,10 @@ class _Server:
                 return _json({"kind": "APIGroup", "apiVersion": "v1", **discovery.group_document(pair)})
         if parts[0] == "apis" and len(parts) == 3 and (parts[1], parts[2]) in served:
             return _json(discovery.resource_list((parts[1], parts[2]), served[(parts[1], parts[2])]))
+        if parts == ["openapi", "v2"]:
+            if "protobuf" not in request.headers.get("Accept", ""):
+                raise unsupported("OpenAPI v2 as JSON: ask for /openapi/v3")
+            return web.Response(body=openapi.V2_EMPTY, content_type=openapi.V2_MEDIA)
         if parts == ["openapi", "v3"]:
             return _tagged(request, openapi.index(served), "application/json")
         if parts[:2] == ["openapi", "v3"]:

@@ -1,15 +1,18 @@
 """The kinds that are there before any CRD, with the defaults and checks that clients rely on.
 
-A subset of the real server's validation: what is listed in `check_*`; other fields of built-in kinds are kept as sent.
+Field names and types are the API's own (`builtin_types`); of its value checks only what is in `check_*`.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from insource.local import builtin_schemas as schemas
+from insource.local.builtin_types import closed
 from insource.local.schema import compact
 from insource.local.store_errors import ApiError, Cause, Object, bad_request
 from insource.local.store_kinds import ResourceKind, ScalePaths
@@ -234,7 +237,8 @@ def _check_revision(obj: Object, old: Object | None) -> list[Cause]:
     return []
 
 
-def builtin_kinds() -> list[ResourceKind]:
+@cache
+def builtin_kinds() -> tuple[ResourceKind, ...]:
     """All built-in kinds that are stored."""
     replicas = ScalePaths(".spec.replicas", ".status.replicas", ".spec.selector")
     core: list[ResourceKind] = [
@@ -324,4 +328,5 @@ def builtin_kinds() -> list[ResourceKind]:
             prepare=_prepare_crd, generation="spec",
         ),
     ]  # fmt: skip
-    return core + grouped
+    kinds = core + grouped
+    return tuple(replace(kind, schema=closed(kind.group, kind.kind, kind.schema)) for kind in kinds)

@@ -1,6 +1,7 @@
 """How lists and maps of the built-in kinds merge: the part of their Go types that server-side apply needs.
 
-Open trees: an undeclared field is kept, its maps are granular and its lists atomic. Knows nothing of validation.
+Only what differs from the default (granular maps, atomic lists); `builtin_types.closed` adds all the fields.
+Knows nothing of validation.
 """
 
 from __future__ import annotations

@@ -115,7 +115,8 @@ class DeploymentController:
         }
         created = self._store.create(REPLICA_SETS, replica_set, metadata["namespace"], field_manager=MANAGER)
         name, count = created["metadata"]["name"], created["spec"]["replicas"]
-        self._events.record(deployment, "ScalingReplicaSet", f"Scaled up replica set {name} from 0 to {count}")
+        if count:
+            self._events.record(deployment, "ScalingReplicaSet", f"Scaled up replica set {name} from 0 to {count}")
         return created
 
     def _raise_revision(self, new: Object, old: Sequence[Object]) -> None:

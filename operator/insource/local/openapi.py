@@ -1,4 +1,4 @@
-"""OpenAPI v3, as much as kubectl and helm read: the fieldValidation parameter, and CRD schemas for `explain`."""
+"""OpenAPI, as much as kubectl and helm read: the fieldValidation parameter, and v3 schemas for `explain`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ from collections.abc import Mapping
 
 import orjson
 
+from insource.local.builtin_types import model_of, openapi_schemas, schema_name
 from insource.local.discovery import GroupVersion
 from insource.local.store_errors import Object
 from insource.local.store_kinds import ResourceKind
 
+V2_MEDIA = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+V2_EMPTY = b"".join(
+    (b"\x0a\x032.0", b"\x12\x15", b"\x0a\x0aKubernetes", b"\x12\x07v1.37.0"),
+)
+"""A protobuf `Document` with `swagger` and `info` and no definitions.
+
+kubectl checks a `kind: List` by OpenAPI v2 alone, and passes over what has no definition there: the server's own
+strict field validation is what judges the items.
+"""
 _PARAMETERS = [
     {"name": name, "in": "query", "schema": {"type": "string"}}
     for name in ("dryRun", "fieldManager", "fieldValidation", "force")
@@ -33,7 +43,7 @@ def index(served: Mapping[GroupVersion, list[ResourceKind]]) -> Object:
 def document(pair: GroupVersion, kinds: list[ResourceKind]) -> Object:
     """`/openapi/v3/apis/G/V`."""
     paths: Object = {}
-    schemas: Object = {"meta": {"type": "object", "description": "Standard object's metadata."}}
+    schemas: Object = openapi_schemas("", "ObjectMeta")
     for kind in kinds:
         named = {"group": kind.group, "version": kind.version, "kind": kind.kind}
         name = f"{kind.group or 'core'}.{kind.version}.{kind.kind}"
@@ -51,7 +61,9 @@ def document(pair: GroupVersion, kinds: list[ResourceKind]) -> Object:
             "get": {**operation, "x-kubernetes-action": "get"},
             "patch": {**operation, "x-kubernetes-action": "patch", "parameters": _PARAMETERS},
         }
-        schemas[name] = {**_schema(kind), "x-kubernetes-group-version-kind": [named]}
+        if kind.openapi is None:
+            schemas.update(openapi_schemas(kind.group, kind.kind))
+        schemas[name] = {**_schema(kind, schemas), "x-kubernetes-group-version-kind": [named]}
     return {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "v1.37.0"},
@@ -60,16 +72,17 @@ def document(pair: GroupVersion, kinds: list[ResourceKind]) -> Object:
     }
 
 
-def _schema(kind: ResourceKind) -> Object:
+def _schema(kind: ResourceKind, schemas: Object) -> Object:
     if kind.openapi is None:
-        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        described: Object = schemas[schema_name(model_of(kind.group, kind.kind))]
+        return described
     properties = {
         **(kind.openapi.get("properties") or {}),
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
         "metadata": {
             "description": "Standard object's metadata.",
-            "allOf": [{"$ref": "#/components/schemas/meta"}],
+            "allOf": [{"$ref": f"#/components/schemas/{schema_name('V1ObjectMeta')}"}],
         },
     }
     return {**kind.openapi, "properties": properties}

@@ -183,7 +183,9 @@ def merge(live: Any, applied: Any, node: Node) -> Any:
 def drop(value: Any, dropped: Fields, owned: Fields | None, node: Node) -> Any:
     """`value` without the members of `dropped` that `owned` (everybody's fields) does not hold.
 
-    A container goes only when nobody owns it or anything below it: see "SSA's `.` members" in the research.
+    A container goes only when nobody owns it or anything below it. A declared field then goes whole, with what
+    nobody owned in it (defaults), as the real server's structured-merge-diff does; a map's value or a list's item
+    that was never owned itself goes only when it is left empty.
     """
     if isinstance(value, dict):
         kept = dict(value)
@@ -191,20 +193,22 @@ def drop(value: Any, dropped: Fields, owned: Fields | None, node: Node) -> Any:
             name = key[2:]
             if key == "." or name not in kept:
                 continue
-            _drop_child(kept, name, below, (owned or {}).get(key), node.child(name))
+            _drop_child(kept, name, below, (owned or {}).get(key), node.child(name), declared=name in node.properties)
         return kept
     if isinstance(value, list):
         items = node.items or OPEN
         by_key: dict[str, Any] = {item_key(node, item): item for item in value}
         for key, below in dropped.items():
             if key != "." and key in by_key:
-                _drop_child(by_key, key, below, (owned or {}).get(key), items)
+                _drop_child(by_key, key, below, (owned or {}).get(key), items, declared=False)
         return list(by_key.values())
     return value
 
 
-def _drop_child(container: dict[str, Any], key: str, below: Fields, owned: Fields | None, node: Node) -> None:
-    if owned is None and is_member(below):
+def _drop_child(
+    container: dict[str, Any], key: str, below: Fields, owned: Fields | None, node: Node, *, declared: bool
+) -> None:
+    if owned is None and (declared or is_member(below)):
         del container[key]
         return
     if any(name != "." for name in below):

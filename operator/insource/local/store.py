@@ -380,8 +380,7 @@ class Store:
         space = self._namespace_of(kind, config, namespace)
         key: Key = (kind.ref, space, name)
         live = self.state.find(key)
-        if kind.custom:
-            _check_declared(kind, config, name)
+        _check_declared(kind, config, name)
         if subresource == "status":
             config = {k: v for k, v in config.items() if k in ("apiVersion", "kind", "metadata", "status")}
             config["metadata"] = {}

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from insource.env import Env
 from insource.local import managed_fields
+from insource.local.builtin_types import mistyped
 from insource.local.schema import SKIPPED_RULES, admit, compact, copied, validate
 from insource.local.store_errors import ApiError, Cause, Object, bad_request, conflict, invalid
 from insource.local.store_kinds import ResourceKind
@@ -107,6 +108,8 @@ class Admission:
 
     def _shaped(self, kind: ResourceKind, obj: Object, old: Object | None, validation: str, *, patched: bool) -> Object:
         unknown: list[str] = []
+        if not kind.custom:
+            self._decoded(kind, obj, old)
         new: Object = admit({"apiVersion": kind.api_version, **obj}, kind.schema, "", unknown)
         new["apiVersion"] = kind.api_version
         self._report(kind, obj, unknown, validation, patched=patched)
@@ -126,6 +129,12 @@ class Admission:
         if causes:
             raise invalid(kind.kind, kind.group, new["metadata"].get("name", ""), causes)
         return new
+
+    def _decoded(self, kind: ResourceKind, obj: Object, old: Object | None) -> None:
+        """Built-in kinds: a value of the wrong type is 400, before anything else is looked at."""
+        why = mistyped(obj, old, kind.schema, kind.kind)
+        if why is not None:
+            raise bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}')
 
     def _report(self, kind: ResourceKind, obj: Object, unknown: list[str], validation: str, *, patched: bool) -> None:
         self.warnings = []
