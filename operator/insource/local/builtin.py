@@ -13,7 +13,7 @@ from typing import Any
 
 from insource.local import builtin_schemas as schemas
 from insource.local.builtin_types import closed
-from insource.local.schema import compact
+from insource.local.schema_nodes import compact
 from insource.local.store_errors import ApiError, Cause, Object, bad_request
 from insource.local.store_kinds import ResourceKind, ScalePaths
 

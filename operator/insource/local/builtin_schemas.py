@@ -6,7 +6,7 @@ Knows nothing of validation.
 
 from __future__ import annotations
 
-from insource.local.schema import Node
+from insource.local.schema_nodes import Node
 
 
 def struct(**properties: Node) -> Node:

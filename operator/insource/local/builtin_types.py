@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from insource.local.schema import OPEN, Node, json_type
+from insource.local.schema_nodes import OPEN, Node, json_type
 from insource.local.store_errors import Object
 
 MODELS = {

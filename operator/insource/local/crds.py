@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from insource.local import builtin_schemas as schemas
-from insource.local.schema import Node, compile_schema
+from insource.local.schema import compile_schema
+from insource.local.schema_nodes import Node
 from insource.local.store_errors import Cause, Object, invalid, unsupported
 from insource.local.store_kinds import PrinterColumn, ResourceKind, ScalePaths
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from insource.local import ssa
-from insource.local.schema import Node
+from insource.local.schema_nodes import Node
 from insource.local.ssa import Fields
 from insource.local.store_errors import ApiError, Cause, Object
 

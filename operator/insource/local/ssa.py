@@ -10,7 +10,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from insource.local.schema import OPEN, Node, compact
+from insource.local.schema_nodes import OPEN, Node, compact
 
 Fields = dict[str, Any]
 DOT: Fields = {".": {}}

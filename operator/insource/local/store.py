@@ -8,50 +8,41 @@ never changes an object in place either, so one that you hold stays as it was. W
 
 from __future__ import annotations
 
-import base64
-import json
 from builtins import list as List  # noqa: N812  (the method `list` hides it inside the class)
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from insource.env import Env
-from insource.local import managed_fields, scale, ssa
+from insource.local import managed_fields, scale
 from insource.local.builtin import builtin_kinds
 from insource.local.crds import CRD_REF, established, kind_of
-from insource.local.patches import json_patch, merge_patch, strategic_merge
 from insource.local.selectors import Test, both, field_test, label_test
 from insource.local.store_admission import Admission, check_type, checked_shape, missing_manager
 from insource.local.store_deletion import NAMESPACES, Deletion
 from insource.local.store_errors import (
     ApiError,
-    Cause,
     Object,
     already_exists,
     bad_request,
     conflict,
-    expired,
-    forbidden,
     not_found,
-    unsupported,
 )
 from insource.local.store_kinds import KindRef, Kinds, ResourceKind
+from insource.local.store_reading import Page, bookmark, read_page, start_watch
+from insource.local.store_requests import (
+    after_patch,
+    apply_config,
+    check_namespace,
+    check_subresource,
+    namespace_of,
+    uid_or_version_gone,
+)
 from insource.local.store_state import Change, Key, State, Subscriber
 from insource.local.watch import Watch, WatchEvent
 
 __all__ = ["ApiError", "KindRef", "Page", "Store", "Watch", "WatchEvent"]
 
 PatchType = Literal["merge", "json", "strategic", "apply"]
-
-
-@dataclass(frozen=True)
-class Page:
-    """`items` in (namespace, name) order; `continue_` is empty on the last page."""
-
-    items: List[Object]
-    resource_version: str
-    continue_: str = ""
-    remaining: int | None = None
 
 
 class Store:
@@ -108,22 +99,7 @@ class Store:
         """All namespaces if `namespace` is None. Raises 410 for too old a token, 400 for a bad selector."""
         found = self.kinds.resolve(kind)
         test = self._test(found, label_selector, field_selector)
-        version, start = self.state.resource_version, ""
-        if continue_:
-            version, start = _read_token(continue_)
-            try:
-                objects = self.state.snapshot(found.ref, namespace, version)
-            except ApiError as error:
-                token = _token(-1, start)
-                raise ApiError(410, "Expired", error.message, metadata={"continue": token}) from error
-            objects = [obj for obj in objects if _place(obj) >= start]
-        else:
-            objects = List(self.state.objects(found.ref, namespace))
-        items = objects if test is None else [obj for obj in objects if test(obj)]
-        if limit <= 0 or len(items) <= limit:
-            return Page(items, str(version))
-        token = _token(version, _place(items[limit - 1]) + "\0")
-        return Page(items[:limit], str(version), token, len(items) - limit if test is None else None)
+        return read_page(self.state, found, namespace, test, limit, continue_)
 
     def owned_by(self, uid: str) -> List[Object]:
         """Objects with an owner reference to `uid`, of any kind, by an index."""
@@ -153,33 +129,11 @@ class Store:
         """
         found = self.kinds.resolve(kind)
         test = self._test(found, label_selector, field_selector)
-        fresh = initial_events or resource_version in ("", "0")
-        changes: List[Change] = []
-        if not fresh:
-            try:
-                changes = List(self.state.changes_after(_version(resource_version)))
-            except ApiError as error:
-                failed = Watch(namespace, test, lambda _: None)
-                failed.put(WatchEvent("ERROR", error.status()))
-                failed.close()
-                return failed
-        watch = self.state.open_watch(found.ref, namespace, test)
-        if fresh:
-            for obj in self.state.objects(found.ref, namespace):
-                watch.offer("ADDED", None, obj)
-        if initial_events:
-            watch.put(self.bookmark(found, initial_events_end=True))
-        for change in changes:
-            if change.key[0] == found.ref:
-                watch.offer(change.type, change.old, change.new)
-        return watch
+        return start_watch(self.state, found, namespace, test, resource_version, initial_events=initial_events)
 
-    def bookmark(self, kind: ResourceKind, *, initial_events_end: bool = False) -> WatchEvent:
+    def bookmark(self, kind: ResourceKind) -> WatchEvent:
         """The present resourceVersion as a BOOKMARK event."""
-        metadata: Object = {"resourceVersion": str(self.resource_version)}
-        if initial_events_end:
-            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
-        return WatchEvent("BOOKMARK", {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata})
+        return bookmark(self.state, kind)
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """`callback(event_type, kind, object)` after each committed change, in order, in the writer's call.
@@ -211,7 +165,7 @@ class Store:
         found = self.kinds.resolve(kind)
         sent = checked_shape(obj)
         check_type(found, sent)
-        space = self._namespace_of(found, sent, namespace)
+        space = namespace_of(found, sent["metadata"], namespace)
         metadata = sent["metadata"]
         if metadata.get("resourceVersion"):
             raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
@@ -223,7 +177,7 @@ class Store:
         if present is not None:
             terminating = bool(present["metadata"].get("deletionTimestamp"))
             raise already_exists(found.plural, found.group, name, terminating=terminating)
-        self._check_namespace(found, space, name)
+        check_namespace(self.state, found, space, name)
         sent.setdefault("kind", found.kind)
         new = self.admission.created(found, sent, name, space, field_validation)
         self.admission.owned(found, None, new, {}, field_manager, "")
@@ -262,7 +216,7 @@ class Store:
         if subresource == "scale":
             body = scale.desired(found, sent)
             return self._changed_scale(found, namespace, name, body, field_manager, dry_run=dry_run)
-        _check_subresource(found, subresource)
+        check_subresource(found, subresource)
         if sent["metadata"].get("name", name) != name:
             raise bad_request(
                 f"the name of the object ({sent['metadata']['name']}) does not match the name on the URL ({name})"
@@ -292,7 +246,7 @@ class Store:
         if patch_type == "apply":
             if not field_manager or field_manager == "unknown":
                 raise missing_manager()
-            _check_subresource(found, subresource)
+            check_subresource(found, subresource)
             return self._apply(found, namespace, name, patch, subresource, field_manager, force, dry_run)
         if patch_type == "strategic" and found.custom:
             raise ApiError(
@@ -304,10 +258,10 @@ class Store:
         old = self.get(found, namespace, name)
         if subresource == "scale":
             current = scale.view(found, old)
-            body = scale.desired(found, _patched(current, patch, patch_type))
+            body = scale.desired(found, after_patch(current, patch, patch_type))
             return self._changed_scale(found, namespace, name, body, field_manager, dry_run=dry_run)
-        _check_subresource(found, subresource)
-        sent = checked_shape(_patched(old, patch, patch_type))
+        check_subresource(found, subresource)
+        sent = checked_shape(after_patch(old, patch, patch_type))
         self.admission.check_precondition(found, sent["metadata"], old, patched=True)
         return self._changed(
             found, old, sent, subresource, field_manager, field_validation, patched=True, dry_run=dry_run
@@ -370,29 +324,17 @@ class Store:
         force: bool,
         dry_run: bool,
     ) -> Object:
-        config = checked_shape(patch)
-        check_type(kind, config)
-        sent = config["metadata"]
-        if sent.get("managedFields") is not None:
-            raise bad_request("metadata.managedFields must be nil")
-        if sent.get("name", name) != name:
-            raise bad_request(f"the name of the object ({sent['name']}) does not match the name on the URL ({name})")
-        space = self._namespace_of(kind, config, namespace)
+        config, sent = apply_config(kind, patch, name, subresource)
+        space = namespace_of(kind, sent, namespace)
         key: Key = (kind.ref, space, name)
         live = self.state.find(key)
-        _check_declared(kind, config, name)
-        if subresource == "status":
-            config = {k: v for k, v in config.items() if k in ("apiVersion", "kind", "metadata", "status")}
-            config["metadata"] = {}
-        elif kind.status_subresource:
-            config.pop("status", None)
         now = self.admission.now()
         if live is None:
             if subresource:
                 raise not_found(kind.plural, kind.group, name)
             if sent.get("uid") or sent.get("resourceVersion"):
-                raise conflict(kind.plural, kind.group, name, _gone(sent))
-            self._check_namespace(kind, space, name)
+                raise conflict(kind.plural, kind.group, name, uid_or_version_gone(sent))
+            check_namespace(self.state, kind, space, name)
             config.setdefault("kind", kind.kind)
             new = self.admission.created(kind, config, name, space, "Ignore")
             bare: Object = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {}}
@@ -468,88 +410,3 @@ class Store:
                 self.state.remove((ref, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]), obj)
             self.kinds.remove(ref)
             self.state.close_watches(ref)
-
-    def _namespace_of(self, kind: ResourceKind, sent: Object, namespace: str | None) -> str:
-        if not kind.namespaced:
-            sent["metadata"].pop("namespace", None)
-            return ""
-        said = sent["metadata"].get("namespace")
-        if said and namespace and said != namespace:
-            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
-        space = namespace or said
-        if not space:
-            raise bad_request(f"{kind.plural} live in namespaces: name one")
-        return str(space)
-
-    def _check_namespace(self, kind: ResourceKind, namespace: str, name: str) -> None:
-        if not kind.namespaced:
-            return
-        found = self.state.find((NAMESPACES, "", namespace))
-        if found is None:
-            raise not_found("namespaces", "", namespace)
-        if found["metadata"].get("deletionTimestamp"):
-            text = f"namespace {namespace} is being terminated"
-            why = f"unable to create new content in namespace {namespace} because it is being terminated"
-            cause = Cause("NamespaceTerminating", text, "metadata.namespace")
-            raise forbidden(kind.plural, kind.group, name, why, [cause])
-
-
-def _patched(value: Object, patch: Any, patch_type: str) -> Any:
-    if patch_type == "json":
-        return json_patch(value, patch)
-    if not isinstance(patch, dict):
-        raise bad_request("the patch is not an object")
-    if patch_type == "merge":
-        return merge_patch(value, patch)
-    if patch_type == "strategic":
-        return strategic_merge(value, patch)
-    raise unsupported(f"patches of type {patch_type!r}")
-
-
-def _check_subresource(kind: ResourceKind, subresource: str) -> None:
-    if subresource == "status" and not kind.status_subresource:
-        raise ApiError(404, "NotFound", "the server could not find the requested resource")
-    if subresource not in ("", "status"):
-        raise unsupported(f"the subresource {subresource!r} of {kind.plural}")
-
-
-def _check_declared(kind: ResourceKind, config: Object, name: str) -> None:
-    bogus = ssa.undeclared({k: v for k, v in config.items() if k != "metadata"}, kind.schema)
-    if bogus:
-        where = f"/{name}; {kind.api_version}, Kind={kind.kind}"
-        raise ApiError(
-            500, "", f"failed to create typed patch object ({where}): {bogus[0]}: field not declared in schema"
-        )
-
-
-def _gone(sent: Object) -> str:
-    if sent.get("uid"):
-        return f"uid mismatch: the provided object specified uid {sent['uid']}, and no existing object was found"
-    return "the object has been modified; please apply your changes to the latest version and try again"
-
-
-def _version(text: str) -> int:
-    if not text.isdigit():
-        raise ApiError(500, "", f'strconv.ParseUint: parsing "{text}": invalid syntax')
-    return int(text)
-
-
-def _place(obj: Object) -> str:
-    metadata = obj["metadata"]
-    return f"{metadata.get('namespace', '')}/{metadata['name']}"
-
-
-def _token(version: int, start: str) -> str:
-    text = json.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": start}, separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _read_token(token: str) -> tuple[int, str]:
-    try:
-        said = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        version, start = int(said["rv"]), str(said["start"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise bad_request(f"invalid continue token: continue key is not valid: {error}") from error
-    if version < 0:
-        raise expired("The provided continue parameter is too old to display a consistent list result.")
-    return version, start

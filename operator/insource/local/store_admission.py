@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from insource.env import Env
 from insource.local import managed_fields
 from insource.local.builtin_types import mistyped
-from insource.local.schema import SKIPPED_RULES, admit, compact, copied, validate
+from insource.local.schema import admit, copied
+from insource.local.schema_nodes import compact
+from insource.local.schema_validation import SKIPPED_RULES, validate
 from insource.local.store_errors import ApiError, Cause, Object, bad_request, conflict, invalid
 from insource.local.store_kinds import ResourceKind
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from insource.local.builtin import DEFAULT_GRACE_SECONDS
 from insource.local.crds import CRD_REF
-from insource.local.schema import compact
+from insource.local.schema_nodes import compact
 from insource.local.store_admission import Admission, timestamp
 from insource.local.store_errors import Cause, Object, bad_request, conflict, invalid, not_found
 from insource.local.store_kinds import ResourceKind

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from insource.local.schema import Node
+from insource.local.schema_nodes import Node
 from insource.local.store_errors import ApiError, Cause, Object
 
 KindRef = tuple[str, str]
