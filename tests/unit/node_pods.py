@@ -14,9 +14,10 @@ import aiohttp
 
 from insource.env import system_env
 from insource.local.images import ImageTable
+from insource.local.pod_launch import Surroundings
 from insource.local.pod_lifecycle import BackOff
 from insource.local.pod_logs import LogQuery
-from insource.local.pod_runner import PodRunner, Surroundings
+from insource.local.pod_runner import PodRunner
 from insource.local.volumes import TokenRequest
 
 SHELL = "test/shell"

@@ -32,9 +32,10 @@ from insource.local.objects import (
     condition,
     timestamp,
 )
+from insource.local.pod_launch import Surroundings
 from insource.local.pod_lifecycle import BackOff
 from insource.local.pod_logs import ContainerLogs
-from insource.local.pod_runner import PodRunner, Surroundings
+from insource.local.pod_runner import PodRunner
 from insource.local.processes import kill_leftovers
 from insource.local.store import ApiError, Store
 from insource.local.store_kinds import ResourceKind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 
 import orjson
 
@@ -35,9 +36,13 @@ def index(served: Mapping[GroupVersion, list[ResourceKind]]) -> Object:
     """`/openapi/v3`."""
     paths = {}
     for pair, kinds in served.items():
-        digest = hashlib.sha256(orjson.dumps(document(pair, kinds))).hexdigest()[:32]
-        paths[_path(pair)] = {"serverRelativeURL": f"/openapi/v3/{_path(pair)}?hash={digest}"}
+        paths[_path(pair)] = {"serverRelativeURL": f"/openapi/v3/{_path(pair)}?hash={_digest(pair, tuple(kinds))}"}
     return {"paths": paths}
+
+
+@lru_cache(maxsize=64)
+def _digest(pair: GroupVersion, kinds: tuple[ResourceKind, ...]) -> str:
+    return hashlib.sha256(orjson.dumps(document(pair, list(kinds)))).hexdigest()[:32]
 
 
 def document(pair: GroupVersion, kinds: list[ResourceKind]) -> Object:

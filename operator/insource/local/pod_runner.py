@@ -1,8 +1,8 @@
 """One pod on the embedded node: does what the lifecycle decides, and tells it what happened.
 
-The rules are in `pod_lifecycle` (what to start and stop) and `pod_status` (what to report); this file starts
-programs, asks probes, runs hooks and keeps volumes fresh. One task per pod; a wake-up, never an argument,
-says that something changed.
+The rules are in `pod_lifecycle` (what to start and stop) and `pod_status` (what to report); how a program is prepared
+is in `pod_launch`, how it is stopped in `pod_stop`. This file starts programs, asks probes and keeps volumes fresh.
+One task per pod; a wake-up, never an argument, says that something changed.
 """
 
 from __future__ import annotations
@@ -10,55 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import signal
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import aiohttp
 import structlog
 
-from insource.env import Env
 from insource.local import pod_lifecycle, probes, processes
-from insource.local.images import ImageTable, UnknownImageError
-from insource.local.object_events import EventRecorder
 from insource.local.objects import Object, is_terminating
-from insource.local.pod_environment import ReferenceMissingError, environment, expand, rewrite_paths
-from insource.local.pod_lifecycle import BackOff, Kind, containers_of, decide, taken_over
+from insource.local.pod_launch import NEVER_RETRY_S, Launcher, NotStartableError, Surroundings
+from insource.local.pod_lifecycle import Kind, containers_of, decide, taken_over
 from insource.local.pod_logs import ContainerLogs
 from insource.local.pod_status import pod_status
+from insource.local.pod_stop import SIDECAR_GRACE_S, stop
 from insource.local.pod_support import unsupported
 from insource.local.probes import Tally, Target, Verdict
-from insource.local.volumes import PodVolumes, TokenIssuer, mounts
-
-CONFIG_RETRY_S = 1.0
-"""A pod that waits for a Secret or ConfigMap is woken when one changes; this is for what nobody announces."""
-NEVER_RETRY_S = 1e9
-SIDECAR_GRACE_S = 2.0
-"""What sidecars get after the pod's grace period was used up by its main containers, as with the kubelet."""
-HOOK_OUTPUT_BYTES = 4096
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What the node gives each of its pods."""
-
-    env: Env
-    pods_folder: Path
-    claims_folder: Path
-    images: ImageTable
-    host_ip: str
-    session: aiohttp.ClientSession
-    events: EventRecorder
-    lookup: Callable[[str, str, str], Mapping[str, Any] | None]
-    """(kind, namespace, name) -> Secret, ConfigMap or PersistentVolumeClaim, or None."""
-    issue: TokenIssuer
-    write_status: Callable[[Object, Object], None]
-    """(pod, status); does nothing if the pod is gone."""
-    remove: Callable[[Object], None]
-    """The pod has ended and may leave the API."""
-    back_off: BackOff = field(default_factory=BackOff)
+from insource.local.volumes import PodVolumes
 
 
 class PodRunner:
@@ -76,6 +43,7 @@ class PodRunner:
         spec = pod["spec"]
         self._specs = {c["name"]: c for part in ("initContainers", "containers") for c in spec.get(part) or ()}
         self._containers = {container.name: container for container in containers_of(spec)}
+        self._launcher = Launcher(self._folder, address, self._specs, self._volumes, surroundings, self._warn)
         self._unsupported = unsupported(spec)
         self._programs: dict[str, processes.Program] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -250,8 +218,8 @@ class PodRunner:
 
     async def _start(self, name: str) -> None:
         try:
-            launch = self._prepare(name)
-        except _NotStartableError as error:
+            launch = self._launcher.prepare(self._pod, name)
+        except NotStartableError as error:
             self._refuse(name, error.reason, str(error), error.retry_s)
             return
         container = self._containers[name]
@@ -277,47 +245,6 @@ class PodRunner:
         self._spawn(self._await_exit(name, program))
         self._begin_probes(name)
 
-    def _prepare(self, name: str) -> _Launch:
-        """What the container's program is started with. Raises `_NotStartableError`."""
-        spec = self._specs[name]
-        pod = {**self._pod, "status": {"podIP": self._address, "hostIP": self._around.host_ip}}
-        try:
-            folders = self._volumes.bring_up_to_date(pod, self._lookup)
-        except ReferenceMissingError as error:
-            self._event("FailedMount", f"MountVolume.SetUp failed: {error}", warning=True)
-            raise _NotStartableError("ContainerCreating", str(error), CONFIG_RETRY_S) from error
-        try:
-            variables = environment(pod, spec, self._lookup)
-        except ReferenceMissingError as error:
-            self._event("Failed", f"Error: {error}", warning=True)
-            raise _NotStartableError("CreateContainerConfigError", str(error), CONFIG_RETRY_S) from error
-        paths = mounts(spec, folders)
-        command = [rewrite_paths(expand(word, variables), paths) for word in spec.get("command") or ()]
-        arguments = [rewrite_paths(expand(word, variables), paths) for word in spec.get("args") or ()]
-        try:
-            argv = self._around.images.argv(spec["image"], command, arguments)
-        except UnknownImageError as error:
-            self._event("Failed", f'Failed to pull image "{spec["image"]}": {error}', warning=True)
-            raise _NotStartableError("ErrImagePull", str(error), NEVER_RETRY_S) from error
-        work = self._folder / "work" / name
-        if directory := spec.get("workingDir"):
-            rewritten = rewrite_paths(directory, paths)
-            work = Path(rewritten) if rewritten != directory or Path(directory).is_dir() else work
-        work.mkdir(parents=True, exist_ok=True)
-        return _Launch(
-            # Note: only the container's own words were rewritten. The interpreter is this machine's, and may itself
-            # lie below a path that a volume is mounted at, such as /tmp.
-            argv=argv,
-            variables={
-                "HOSTNAME": self._pod["metadata"]["name"],
-                "PYTHONUNBUFFERED": "1",
-                **{key: rewrite_paths(value, paths) for key, value in variables.items()},
-                processes.MARK: self._pod["metadata"]["uid"],
-            },
-            folder=work,
-            paths=paths,
-        )
-
     def _refuse(self, name: str, reason: str, message: str, retry_s: float) -> None:
         self._containers[name] = pod_lifecycle.after_refusal(
             self._containers[name],
@@ -326,19 +253,13 @@ class PodRunner:
             retry_at_s=self._clock.monotonic() + retry_s,
         )
 
-    def _lookup(self, kind: str, name: str) -> Mapping[str, Any] | None:
-        return self._around.lookup(kind, self._pod["metadata"]["namespace"], name)
-
     def _refresh_volumes(self) -> None:
         rotation_s = self._volumes.next_rotation_s()
         due = rotation_s is not None and rotation_s <= self._clock.monotonic()
         if not self._programs or not (self._volumes_stale or due):
             return
         self._volumes_stale = False
-        pod = {**self._pod, "status": {"podIP": self._address, "hostIP": self._around.host_ip}}
-        # What a running container was given and is gone now stays as it was, as with the kubelet.
-        with contextlib.suppress(ReferenceMissingError):
-            self._volumes.bring_up_to_date(pod, self._lookup)
+        self._launcher.refresh(self._pod)
 
     # Running -----------------------------------------------------------------------------------------------------
 
@@ -378,17 +299,20 @@ class PodRunner:
             self._watch(name, "livenessProbe", self._told_liveness, passing=True)
 
     def _watch(self, name: str, which: str, told: Callable[[str, Tally, Verdict], bool], *, passing: bool) -> None:
-        spec = self._specs[name]
-        target = Target(
-            address=self._address,
-            ports={port["name"]: port["containerPort"] for port in spec.get("ports") or () if port.get("name")},
-            run=lambda command, timeout_s: self._run_inside(name, command, timeout_s),
-            session=self._around.session,
-        )
+        spec, target = self._specs[name][which], self._target(name)
         asking = probes.watch(
-            spec[which], target, self._clock, lambda tally, verdict: told(name, tally, verdict), passing=passing
+            spec, target, self._clock, lambda tally, verdict: told(name, tally, verdict), passing=passing
         )
         self._probes.setdefault(name, []).append(self._spawn(asking))
+
+    def _target(self, name: str) -> Target:
+        ports = self._specs[name].get("ports") or ()
+        return Target(
+            address=self._address,
+            ports={port["name"]: port["containerPort"] for port in ports if port.get("name")},
+            run=lambda command, timeout_s: self._launcher.run_inside(self._pod, name, command, timeout_s),
+            session=self._around.session,
+        )
 
     def _told_startup(self, name: str, tally: Tally, verdict: Verdict) -> bool:
         container = self._containers[name]
@@ -426,28 +350,6 @@ class PodRunner:
     def _unhealthy_event(self, probe: str, verdict: Verdict) -> None:
         self._event("Unhealthy", f"{probe} probe failed: {verdict.message}", warning=True)
 
-    async def _run_inside(self, name: str, command: Sequence[str], timeout_s: float) -> Verdict:
-        """Run a program as if in the container: its variables, its paths."""
-        try:
-            launch = self._prepare(name)
-        except _NotStartableError as error:
-            return Verdict(ok=False, message=str(error))
-        output = _Kept()
-        words = [rewrite_paths(word, launch.paths) for word in command]
-        try:
-            program = await processes.start(words, environment=launch.variables, folder=launch.folder, output=output)
-        except OSError as error:
-            return Verdict(ok=False, message=f"{command[0]}: {error.strerror or error}")
-        try:
-            async with asyncio.timeout(timeout_s):
-                ended = await program.wait()
-        except TimeoutError:
-            return Verdict(ok=False, message=f"command {command!r} timed out after {timeout_s:g} s")
-        finally:
-            program.kill()
-            await program.wait()
-        return Verdict(ok=ended.code == 0, message=output.text())
-
     # Stopping ----------------------------------------------------------------------------------------------------
 
     def _begin_stop(self, name: str) -> None:
@@ -466,45 +368,12 @@ class PodRunner:
         if self._gone:
             program.kill()
             return
-        self._spawn(self._stop(name, program, self._clock.monotonic() + grace_s))
-
-    async def _stop(self, name: str, program: processes.Program, deadline_s: float) -> None:
-        """preStop hook, SIGTERM, and SIGKILL at the deadline (an earlier deadline of the pod is kept by its loop)."""
         hook = (self._specs[name].get("lifecycle") or {}).get("preStop")
-        if hook:
-            await self._run_hook(name, program, hook, deadline_s - self._clock.monotonic())
-        program.signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(max(SIDECAR_GRACE_S if hook else 0.0, deadline_s - self._clock.monotonic())):
-                await program.wait()
-        except TimeoutError:
-            program.kill()
+        deadline_s = self._clock.monotonic() + grace_s
+        self._spawn(stop(program, hook, self._target(name), self._clock, deadline_s, self._hook_failed))
 
-    async def _run_hook(self, name: str, program: processes.Program, hook: Mapping[str, Any], limit_s: float) -> None:
-        verdict = Verdict(ok=True)
-        running = asyncio.create_task(self._hook(name, hook, limit_s))
-        leaving = asyncio.create_task(program.wait())
-        try:
-            await asyncio.wait({running, leaving}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                verdict = running.result()
-        finally:
-            for task in (running, leaving):
-                task.cancel()
-            await asyncio.gather(running, leaving, return_exceptions=True)
-        if not verdict.ok:
-            self._event("FailedPreStopHook", f"PreStopHook failed: {verdict.message}", warning=True)
-
-    async def _hook(self, name: str, hook: Mapping[str, Any], limit_s: float) -> Verdict:
-        if pause := hook.get("sleep"):
-            await self._clock.sleep(float(pause["seconds"]))
-            return Verdict(ok=True)
-        ports = {p["name"]: p["containerPort"] for p in self._specs[name].get("ports") or () if p.get("name")}
-
-        async def run(command: Sequence[str], timeout_s: float) -> Verdict:
-            return await self._run_inside(name, command, timeout_s)
-
-        return await probes.ask(hook, Target(self._address, ports, run, self._around.session), limit_s)
+    def _hook_failed(self, message: str) -> None:
+        self._event("FailedPreStopHook", f"PreStopHook failed: {message}", warning=True)
 
     async def _kill_all(self) -> None:
         for program in list(self._programs.values()):
@@ -532,42 +401,9 @@ class PodRunner:
             self._log.error("a pod's task failed", exc_info=error)
             self._woken.set()
 
+    def _warn(self, _pod: Object, reason: str, message: str) -> None:
+        self._event(reason, message, warning=True)
+
     def _event(self, reason: str, message: str, *, warning: bool = False) -> None:
         if not self._gone:
             self._around.events.record(self._pod, reason, message, "Warning" if warning else "Normal")
-
-
-@dataclass(frozen=True)
-class _Launch:
-    """What a container's program is started with."""
-
-    argv: list[str]
-    variables: dict[str, str]
-    folder: Path
-    paths: Mapping[str, str]
-    """Mount path -> what stands for it."""
-
-
-class _NotStartableError(Exception):
-    """A container cannot be started now."""
-
-    def __init__(self, reason: str, message: str, retry_s: float) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.retry_s = retry_s
-
-
-class _Kept:
-    """The first few kilobytes of a short program's output."""
-
-    def __init__(self) -> None:
-        self._data = b""
-
-    def write(self, data: bytes) -> None:
-        self._data = (self._data + data)[:HOOK_OUTPUT_BYTES]
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-    def text(self) -> str:
-        return self._data.decode("utf-8", "replace").strip()
