@@ -175,6 +175,7 @@ class Agent:
         gauge("sightings_shipped_total", "attempts acknowledged by the ledger", self._sightings.shipped_total)
         gauge("sightings_failures_total", "batches that the ledger did not take", self._ledger.failures_total)
         gauge("sightings_conflicts_total", "attempts told twice, differently", self._ledger.conflicts_total)
+        gauge("sightings_rejected_total", "attempts that the ledger will never take", self._ledger.rejected_total)
         gauge("log_bytes", "access logs on disk", self._log_bytes())
         gauge("log_lost_bytes", "access logs dropped before the ledger had them", self._lost_bytes)
         gauge("log_unreadable_total", "lines that made no sense", self._evidence.unreadable_total)
