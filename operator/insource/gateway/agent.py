@@ -90,8 +90,13 @@ class Agent:
                 self.started.set()
 
     async def _serve_ads(self) -> None:
-        # Envoy may come at any time, but an empty answer would take away what it serves.
-        while not self._publication.complete:
+        # Envoy may come at any time, but an empty answer would take away what it serves, and a snapshot that was not
+        # written any more before the last end would take back its newest weights.
+        deadline = self._env.clock.monotonic() + self._settings.fresh_within_s
+        while not self._publication.fresh:
+            if self._publication.complete and self._env.clock.monotonic() >= deadline:
+                _log.warning("serving_the_last_snapshot", reason="the API server has not been read yet")
+                break
             await self._env.clock.sleep(0.02)
         server = await serve_ads(self._configuration, self._paths.ads_socket, self._env)
         try:
