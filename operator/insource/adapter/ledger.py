@@ -95,20 +95,26 @@ class Shipper:
 
     async def _ship(self, batch: Batch) -> None:
         try:
-            self._report(await self._ledger.send(batch.lines))
+            self._report(batch.lines, await self._ledger.send(batch.lines))
         except RecordRejected:
-            # One bad record must not hold up the others, so each goes alone.
+            # One that is no JSON spoils the body for all, so each goes alone.
             for line in batch.lines:
                 try:
                     orjson.loads(line)
-                    self._report(await self._ledger.send((line,)))
-                except (RecordRejected, orjson.JSONDecodeError):
-                    self.rejected += 1
-                    self._wal.set_aside(line)
-                    log.error("ledger_rejected_record", kept_in="rejected.txt")
+                    self._report((line,), await self._ledger.send((line,)))
+                except (RecordRejected, orjson.JSONDecodeError) as problem:
+                    self._set_aside(line, type(problem).__name__)
         self._wal.acknowledge(batch)
 
-    def _report(self, result: IngestResult) -> None:
+    def _report(self, lines: tuple[bytes, ...], result: IngestResult) -> None:
         if result.conflicts:
             self.conflicts += len(result.conflicts)
             log.error("ledger_conflicts", identities=result.conflicts[:10])
+        for each in result.rejected:
+            if each.index < len(lines):
+                self._set_aside(lines[each.index], each.reason)
+
+    def _set_aside(self, line: bytes, reason: str) -> None:
+        self.rejected += 1
+        self._wal.set_aside(line)
+        log.error("ledger_rejected_record", kept_in="rejected.txt", reason=reason)

@@ -6,6 +6,7 @@ its inode, so it holds through the rename.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -94,6 +95,9 @@ class LogReader:
         if self._position is None or self._position.inode not in by_inode:
             self._position = Position(files[0].stat().st_ino, 0)
         self._file = by_inode[self._position.inode].open("rb")
+        if self._position.offset > os.fstat(self._file.fileno()).st_size:
+            # The file that was meant is gone, and its inode was given to a later one.
+            self._position = Position(self._position.inode, 0)
         return True
 
     def _lines(self, limit: int) -> list[bytes]:
@@ -110,7 +114,6 @@ class LogReader:
         assert self._position is not None
         files = log_files(self._path)
         inodes = [each.stat().st_ino for each in files]
-        if self._position.inode not in inodes:
-            return None
-        later = files[inodes.index(self._position.inode) + 1 :]
+        # Note: a file that is not there any more was dropped for want of room, as the oldest: all others are later.
+        later = files[inodes.index(self._position.inode) + 1 :] if self._position.inode in inodes else files
         return later[0] if later and later[0].stat().st_size else None

@@ -8,7 +8,9 @@ so that a full deployment is not flooded. Knows nothing of pods.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict, deque
+import bisect
+import itertools
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +33,6 @@ PATIENT = frozenset({Outcome.SHED.value, Outcome.REFUSED_POLICY.value})
 """Outcomes that say "not now": the request was not tried."""
 MOST_FAILURES = 3
 """A request that backends fail on, rather than shed, is tried no more than this often: it may be what breaks them."""
-TAKEN_AFTER_S = 0.2
 DEADLINE_MARGIN = 0.05
 """The share of the request's time-out that is kept for saying that it was not served."""
 NOT_FORWARDED = frozenset(
@@ -51,12 +52,15 @@ class HoldLimits:
     backoff_s: float = 0.05
     backoff_limit_s: float = 1.0
     retry_after_s: int = 5
+    taken_after_s: float = 0.2
+    """A backend that is full says so within this time; after it a request counts as taken, and the next may try."""
 
 
 class _Turn:
-    """One request's place in its deployment's queue."""
+    """One request's place in its deployment's queue, which it keeps when it was taken, as it seemed, and was not."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.wake = asyncio.Event()
 
 
@@ -76,7 +80,9 @@ class Activator:
         self._limits = limits
         self._spool_dir = spool_dir
         self._budget = SpoolBudget(limits.bytes)
-        self._queues: defaultdict[DeploymentKey, deque[_Turn]] = defaultdict(deque)
+        self._queues: defaultdict[DeploymentKey, list[_Turn]] = defaultdict(list)
+        """Who waits, in the order in which they were complete."""
+        self._numbers = itertools.count()
         self.held: Counter[str] = Counter()
         """Requests here now, by deployment: waiting, or forwarded and not yet answered."""
         self.forwarding: Counter[str] = Counter()
@@ -117,17 +123,19 @@ class Activator:
         name = str(key)
         self.held[name] += 1
         spool = Spool(self._spool_dir, self._budget)
-        turn = _Turn()
-        self._queues[key].append(turn)
         try:
             deadline = self._env.clock.monotonic() + view.request_timeout_s * (1 - DEADLINE_MARGIN)
             async for chunk in request.content.iter_any():
                 spool.write(chunk)
-            return await self._wait(request, key, turn, spool, deadline)
+            # Only now: a client that sends slowly would otherwise keep back all who came after it.
+            turn = _Turn(next(self._numbers))
+            try:
+                return await self._wait(request, key, turn, spool, deadline)
+            finally:
+                self._step_aside(key, turn)
         except SpoolFull:
             return self._refuse(request, "The requests that wait for a replica have filled their storage.")
         finally:
-            self._step_aside(key, turn)
             spool.close()
             self.held[name] -= 1
             if not self.held[name]:
@@ -142,10 +150,7 @@ class Activator:
             view = self._view(key)
             if view is None:
                 return self._refuse(request, "This deployment was removed while the request waited.")
-            queue = self._queues[key]
-            if turn not in queue:
-                queue.appendleft(turn)
-            if queue[0] is turn and view.backends_ready:
+            if self._is_first(key, turn) and view.backends_ready:
                 self.forwarding[str(key)] += 1
                 tries += 1
                 try:
@@ -161,7 +166,7 @@ class Activator:
             remaining = deadline - self._env.clock.monotonic()
             if remaining <= 0:
                 return self._refuse(request, "No replica could take the request in time.")
-            first = bool(queue) and queue[0] is turn
+            first = self._is_first(key, turn)
             pause = min(remaining, backoff * self._env.rng.uniform(0.5, 1.0)) if first else remaining
             if first:
                 backoff = min(backoff * 2, self._limits.backoff_limit_s)
@@ -175,7 +180,7 @@ class Activator:
         sending = asyncio.ensure_future(self._send(request, spool, rungs, hop))
         try:
             # A backend that is full says so at once. Silence means that the request was taken: the next may try.
-            await self._race(asyncio.shield(sending), TAKEN_AFTER_S)
+            await self._race(asyncio.shield(sending), self._limits.taken_after_s)
             if not sending.done():
                 self._step_aside(key, turn)
             return await sending
@@ -209,6 +214,13 @@ class Activator:
         finally:
             for racer in racers:
                 racer.cancel()
+
+    def _is_first(self, key: DeploymentKey, turn: _Turn) -> bool:
+        """Whether this one is to try next; it takes its place in the queue if it is not there."""
+        queue = self._queues[key]
+        if turn not in queue:
+            bisect.insort(queue, turn, key=lambda each: each.number)
+        return queue[0] is turn
 
     def _step_aside(self, key: DeploymentKey, turn: _Turn) -> None:
         """Leave the queue, so that the next one may try."""

@@ -90,8 +90,13 @@ class Agent:
                 self.started.set()
 
     async def _serve_ads(self) -> None:
-        # Envoy may come at any time, but an empty answer would take away what it serves.
-        while not self._publication.complete:
+        # Envoy may come at any time, but an empty answer would take away what it serves, and a snapshot that was not
+        # written any more before the last end would take back its newest weights.
+        deadline = self._env.clock.monotonic() + self._settings.fresh_within_s
+        while not self._publication.fresh:
+            if self._publication.complete and self._env.clock.monotonic() >= deadline:
+                _log.warning("serving_the_last_snapshot", reason="the API server has not been read yet")
+                break
             await self._env.clock.sleep(0.02)
         server = await serve_ads(self._configuration, self._paths.ads_socket, self._env)
         try:
@@ -175,6 +180,7 @@ class Agent:
         gauge("sightings_shipped_total", "attempts acknowledged by the ledger", self._sightings.shipped_total)
         gauge("sightings_failures_total", "batches that the ledger did not take", self._ledger.failures_total)
         gauge("sightings_conflicts_total", "attempts told twice, differently", self._ledger.conflicts_total)
+        gauge("sightings_rejected_total", "attempts that the ledger will never take", self._ledger.rejected_total)
         gauge("log_bytes", "access logs on disk", self._log_bytes())
         gauge("log_lost_bytes", "access logs dropped before the ledger had them", self._lost_bytes)
         gauge("log_unreadable_total", "lines that made no sense", self._evidence.unreadable_total)

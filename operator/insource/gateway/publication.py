@@ -60,6 +60,8 @@ class Publication:
         self._unsaved = False
         self.complete = False
         """True once the whole world has been rendered, from its source or from the last snapshot."""
+        self.fresh = False
+        """True once it has been rendered from its source."""
         self.duplicate_secrets: tuple[str, ...] = ()
 
     def view(self, key: DeploymentKey) -> DeploymentView | None:
@@ -120,7 +122,7 @@ class Publication:
                 elif view != self._views.get(key):
                     self._put(view)
                     self._changed(key)
-            self.complete = True
+            self.complete = self.fresh = True
             self._unsaved = True
 
     def _publish_keys(self) -> None:

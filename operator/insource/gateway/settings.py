@@ -31,4 +31,6 @@ class AgentSettings:
     keep_bytes: int = 4 << 30
     """Rotated logs that the ledger has not acknowledged are kept up to this; then the oldest go, with an error."""
     drain_limit_s: float = 3600.0
+    fresh_within_s: float = 3.0
+    """How long Envoy waits for the API server's present state before it is given the last snapshot."""
     hold: HoldLimits = field(default_factory=HoldLimits)

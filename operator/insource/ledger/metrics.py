@@ -109,6 +109,7 @@ class Metrics:
         self._records.labels(kind, "accepted").inc(result.accepted)
         self._records.labels(kind, "duplicate").inc(result.duplicates)
         self._records.labels(kind, "conflict").inc(len(result.conflicts))
+        self._records.labels(kind, "rejected").inc(len(result.rejected))
 
     def reserved(self, answer: ReservationAnswer) -> None:
         """Count an answered reservation."""

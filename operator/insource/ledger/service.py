@@ -15,7 +15,15 @@ from sqlalchemy import Connection
 from insource.domain.pricing import amount_of
 from insource.ledger.attempts import AttemptView, Patience, join_attempts
 from insource.ledger.auth import Authenticator, Caller, ReviewUnavailableError, caller_of
-from insource.ledger.bodies import MAX_BODY_BYTES, RefusalError, only_parameters, read_limit, read_message, read_time
+from insource.ledger.bodies import (
+    MAX_BODY_BYTES,
+    RefusalError,
+    only_parameters,
+    read_batch,
+    read_limit,
+    read_message,
+    read_time,
+)
 from insource.ledger.metrics import Metrics, double_entry
 from insource.ledger.report import GROUPINGS, CostFacts, CostQuery, cost_report, instant
 from insource.ledger.reservations import ReservationConflictError
@@ -23,11 +31,13 @@ from insource.ledger.rows import Selection, load_attempts, load_pods, load_rates
 from insource.ledger.spill import DAY_MS
 from insource.ledger.store import Store, load_prices
 from insource.ledger.writer import LedgerBusyError
-from insource.wire.records import RecordBatch, ReservationRequest, SightingBatch
+from insource.wire.records import IngestResult, RecordBatch, ReservationRequest, SightingBatch
 
 _log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S = 2
+SHOWN = 10
+"""Of the identities or reasons in one line of the log."""
 DEFAULT_ATTEMPTS = 100
 MOST_ATTEMPTS = 10_000
 COST_PARAMETERS = frozenset({"namespace", "deployment", "since", "until", "by", "vendor", "model"})
@@ -80,24 +90,18 @@ class LedgerService:
         caller = await self._caller(request)
         if not caller.is_adapter:
             raise _forbidden(caller, "send records: only a namespace's ServiceAccount insource-adapter may")
-        batch = await read_message(request, RecordBatch)
-        result = await self._store.ingest(caller.namespace, batch.records)
-        self._metrics.ingested("record", result)
-        if result.conflicts:
-            _log.error("records_conflict", namespace=caller.namespace, attempts=list(result.conflicts[:10]))
-        return _json(result.model_dump())
+        batch = await read_batch(request, RecordBatch, "records")
+        result = await self._store.ingest(caller.namespace, batch.message.records)
+        return self._ingested("record", caller, result.model_copy(update={"rejected": batch.rejected}))
 
     async def post_sightings(self, request: web.Request) -> web.Response:
         """A gateway's batch, of any namespace."""
         caller = await self._caller(request)
         if not caller.is_gateway:
             raise _forbidden(caller, "send sightings: only the gateway may")
-        batch = await read_message(request, SightingBatch)
-        result = await self._store.ingest_sightings(batch.sightings)
-        self._metrics.ingested("sighting", result)
-        if result.conflicts:
-            _log.error("sightings_conflict", attempts=list(result.conflicts[:10]))
-        return _json(result.model_dump())
+        batch = await read_batch(request, SightingBatch, "sightings")
+        result = await self._store.ingest_sightings(batch.message.sightings)
+        return self._ingested("sighting", caller, result.model_copy(update={"rejected": batch.rejected}))
 
     async def post_reservations(self, request: web.Request) -> web.Response:
         """May an adapter's spill attempt be made today?"""
@@ -194,6 +198,16 @@ class LedgerService:
         async with asyncio.timeout(5):
             await self._store.write(lambda connection: None)  # noqa: ARG005
         return web.Response(text="ok\n")
+
+    def _ingested(self, kind: str, caller: Caller, result: IngestResult) -> web.Response:
+        self._metrics.ingested(kind, result)
+        if result.conflicts:
+            _log.error(f"{kind}s_conflict", namespace=caller.namespace, attempts=list(result.conflicts[:SHOWN]))
+        if result.rejected:
+            # Note: the reasons only. What is no valid record may hold anything, also in its identity.
+            reasons = [each.reason for each in result.rejected[:SHOWN]]
+            _log.error(f"{kind}s_rejected", namespace=caller.namespace, count=len(result.rejected), reasons=reasons)
+        return _json(result.model_dump())
 
     async def _reader(self, request: web.Request) -> None:
         caller = await self._caller(request)

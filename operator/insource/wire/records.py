@@ -109,13 +109,31 @@ class SightingBatch(_Record):
     sightings: tuple[Sighting, ...] = Field(max_length=10_000)
 
 
-class IngestResult(_Record):
-    """Answer to both: everything that is not in `conflicts` is durable, and may be forgotten by the sender."""
+class Rejection(_Record):
+    """One record of a batch that was not taken, because it is no valid record. Sending it again changes nothing."""
+
+    index: int = Field(ge=0)
+    """Its place in the batch, from 0."""
+    attempt_id: str = ""
+    """Empty if it has none that can be read."""
+    reason: str = ""
+    """The field and what is wrong with it; never the field's value."""
+
+
+class IngestResult(BaseModel):
+    """Answer to both: everything that is in neither `conflicts` nor `rejected` is durable; the sender may forget all.
+
+    A body of which nothing can be taken is answered 400 instead.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     accepted: int = Field(ge=0)
     duplicates: int = Field(ge=0)
     conflicts: tuple[str, ...] = ()
     """Identities that came again with another payload; the first one stands."""
+    rejected: tuple[Rejection, ...] = ()
+    """What was set aside; the rest of the batch was taken."""
 
 
 class ReservationRequest(_Record):
