@@ -218,8 +218,11 @@ def server_application(server: FakeServer) -> web.Application:
 
 
 def ledger_application(ledger: FakeLedger) -> web.Application:
+    async def take(request: web.Request) -> web.Response:
+        return await ledger.take(request)  # looked up anew, so that a test may put another in its place
+
     application = web.Application(client_max_size=1 << 30)
-    application.router.add_post("/v1/records", ledger.take)
+    application.router.add_post("/v1/records", take)
     application.router.add_post("/v1/reservations", ledger.reserve)
     return application
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import aiohttp
-import orjson
 import structlog
 from pydantic import ValidationError
 
@@ -71,6 +70,7 @@ class Shipper:
         self._patience = patience
         self.conflicts = 0
         """Records the ledger already had with another content: a fault of ours, never expected."""
+        self._suspects = 0
         self.rejected = 0
         """Records the ledger refused for good; kept in `rejected.txt`."""
 
@@ -84,7 +84,7 @@ class Shipper:
     async def ship_all(self) -> None:
         """Ship until the ledger has everything, waiting (with jitter) while it is away."""
         delay = self._patience.ship_backoff_s
-        while (batch := self._wal.next_batch()) is not None:
+        while (batch := self._wal.next_batch(1 if self._suspects else 1000)) is not None:
             try:
                 await self._ship(batch)
                 delay = self._patience.ship_backoff_s
@@ -97,15 +97,14 @@ class Shipper:
         try:
             self._report(await self._ledger.send(batch.lines))
         except RecordRejected:
-            # One bad record must not hold up the others, so each goes alone.
-            for line in batch.lines:
-                try:
-                    orjson.loads(line)
-                    self._report(await self._ledger.send((line,)))
-                except (RecordRejected, orjson.JSONDecodeError):
-                    self.rejected += 1
-                    self._wal.set_aside(line)
-                    log.error("ledger_rejected_record", kept_in="rejected.txt")
+            if len(batch.lines) > 1:
+                # One bad record must not hold up the others, so each goes alone.
+                self._suspects = len(batch.lines)
+                return
+            self.rejected += 1
+            self._wal.set_aside(batch.lines[0])
+            log.error("ledger_rejected_record", kept_in="rejected.txt")
+        self._suspects = max(0, self._suspects - 1)
         self._wal.acknowledge(batch)
 
     def _report(self, result: IngestResult) -> None:
