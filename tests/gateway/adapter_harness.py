@@ -228,8 +228,8 @@ def ledger_application(ledger: FakeLedger) -> web.Application:
 
 
 QUICK = Patience(
-    probe_every_s=0.05, drain_quiet_s=0.05, ship_backoff_s=0.01, ship_backoff_max_s=0.05, lingering_s=1.0,
-    probe_timeout_s=1.0,
+    probe_every_s=0.05, look_at_files_every_s=0.0, drain_quiet_s=0.05, ship_gather_s=0.005, ship_backoff_s=0.01,
+    ship_backoff_max_s=0.05, lingering_s=1.0, probe_timeout_s=1.0,
 )  # fmt: skip
 
 

@@ -78,13 +78,16 @@ class Shipper:
         """Ship until cancelled."""
         while True:
             await self._wal.written.wait()
+            # Note: one record and a hundred cost the same to send, so they are left to gather for a moment.
+            await self._env.clock.sleep(self._patience.ship_gather_s)
             self._wal.written.clear()
-            await self.ship_all()
+            await self.ship_present()
 
-    async def ship_all(self) -> None:
-        """Ship until the ledger has everything, waiting (with jitter) while it is away."""
+    async def ship_present(self) -> None:
+        """Ship until the ledger has what is in the log now, waiting (with jitter) while it is away."""
         delay = self._patience.ship_backoff_s
-        while (batch := self._wal.next_batch(1 if self._suspects else 1000)) is not None:
+        until = self._wal.end
+        while self._wal.shipped < until and (batch := self._wal.next_batch(1 if self._suspects else 1000)) is not None:
             try:
                 await self._ship(batch)
                 delay = self._patience.ship_backoff_s

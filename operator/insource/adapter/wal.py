@@ -64,6 +64,7 @@ class WriteAheadLog:
         """Records that the ledger has not acknowledged."""
         folder.mkdir(parents=True, exist_ok=True)
         self._shipped = self._read_checkpoint()
+        self._checkpoint = os.open(folder / _CHECKPOINT, os.O_WRONLY | os.O_CREAT, 0o600)
         self._segments = sorted(int(path.stem) for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())
         self._recover()
         # Note: a machine that died may have kept a checkpoint and lost the segment it names; what is written from now
@@ -79,7 +80,11 @@ class WriteAheadLog:
 
     def append(self, record: AttemptStarted | AttemptEnded) -> None:
         """Write one record; on return it survives the death of this process. Raises OSError if it is not written."""
-        line = record.model_dump_json().encode() + b"\n"
+        self.append_line(record.kind, record.attempt_id, record.model_dump_json().encode())
+
+    def append_line(self, kind: str, attempt_id: str, content: bytes) -> None:
+        """The same for a record that is encoded already, `content` being its JSON."""
+        line = content + b"\n"
         if self._size + len(line) > self._segment_bytes:
             full, number = self._fd, self._segments[-1]
             self._start_segment(number + 1)
@@ -90,7 +95,7 @@ class WriteAheadLog:
             os.ftruncate(self._fd, self._size)
             raise OSError("the write-ahead log's disk is full")
         self._size += written
-        self._note(record.kind, record.attempt_id, self._segments[-1])
+        self._note(kind, attempt_id, self._segments[-1])
         self.unshipped += 1
         self.written.set()
 
@@ -144,14 +149,23 @@ class WriteAheadLog:
                 return Batch(tuple(lines), Position(segment, offset))
         return None
 
+    @property
+    def shipped(self) -> Position:
+        """The place after the last record that the ledger has."""
+        return self._shipped
+
+    @property
+    def end(self) -> Position:
+        """The place after the last record."""
+        return Position(self._segments[-1], self._size)
+
     def acknowledge(self, batch: Batch) -> None:
         """The ledger has this batch: never ship it again, and drop what nobody needs."""
         self._shipped = batch.after
         self.unshipped = max(0, self.unshipped - len(batch.lines))
-        target = self._folder / _CHECKPOINT
-        fresh = target.with_suffix(".new")
-        fresh.write_text(f"{batch.after.segment} {batch.after.offset}\n")
-        fresh.replace(target)
+        # In place, of one length and far below a sector: never torn. Renaming a new file over it makes ext4 write that
+        # file to the disk first, while everything stands still. A checkpoint that is lost only sends things twice.
+        os.pwrite(self._checkpoint, b"%08d %012d\n" % (batch.after.segment, batch.after.offset), 0)
         self._collect()
 
     def set_aside(self, line: bytes) -> None:
@@ -168,6 +182,7 @@ class WriteAheadLog:
         if self._syncing is not None:
             await self._syncing
         os.close(self._fd)
+        os.close(self._checkpoint)
 
     def _collect(self) -> None:
         needed = min(self._open_attempts.values(), default=self._segments[-1])
