@@ -218,15 +218,18 @@ def server_application(server: FakeServer) -> web.Application:
 
 
 def ledger_application(ledger: FakeLedger) -> web.Application:
+    async def take(request: web.Request) -> web.Response:
+        return await ledger.take(request)  # looked up anew, so that a test may put another in its place
+
     application = web.Application(client_max_size=1 << 30)
-    application.router.add_post("/v1/records", ledger.take)
+    application.router.add_post("/v1/records", take)
     application.router.add_post("/v1/reservations", ledger.reserve)
     return application
 
 
 QUICK = Patience(
-    probe_every_s=0.05, drain_quiet_s=0.05, ship_backoff_s=0.01, ship_backoff_max_s=0.05, lingering_s=1.0,
-    probe_timeout_s=1.0,
+    probe_every_s=0.05, look_at_files_every_s=0.0, drain_quiet_s=0.05, ship_gather_s=0.005, ship_backoff_s=0.01,
+    ship_backoff_max_s=0.05, lingering_s=1.0, probe_timeout_s=1.0,
 )  # fmt: skip
 
 

@@ -266,6 +266,10 @@ async def test_one_bad_record_does_not_hold_up_the_others(tmp_path: Path) -> Non
         assert (await here.post()).status == 200
         here.ledger.away = False
         assert (await here.ended("req-2"))["outcome"] == "ok"
+        await until(lambda: here.adapter.state().unshipped == 0)
+        rejected = (tmp_path / "wal" / "log" / "rejected.txt").read_text().splitlines()
+        assert len(rejected) == 2
+        assert all("bad-one" in line for line in rejected)
 
 
 async def test_metrics_and_state(tmp_path: Path) -> None:

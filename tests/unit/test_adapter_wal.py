@@ -157,3 +157,69 @@ async def test_a_full_disk_refuses_the_record_and_leaves_no_torn_line(
     wal.append(ended("a"))
     assert [r["kind"] for r in ship(wal)] == ["attempt", "usage"]
     await wal.close()
+
+
+async def test_a_checkpoint_that_outlived_its_segment_hides_nothing(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").write_text("7 500\n")  # the machine died: the segments after 3 never reached the disk
+    (tmp_path / "00000003.jsonl").write_bytes(b"")
+    wal = WriteAheadLog(tmp_path, system_env())
+    wal.append(started("a"))
+    assert [record["attempt_id"] for record in ship(wal)] == ["a"]
+    await wal.close()
+
+
+async def test_syncing_covers_segments_that_filled_up_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wal = WriteAheadLog(tmp_path, system_env(), segment_bytes=600)
+    for name in ("slow upload", "b", "c", "d"):
+        wal.append(started(name))
+    fsync, synced = os.fsync, set()
+
+    def noted(descriptor: int) -> None:
+        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    assert len(segments(tmp_path)) > 1
+    await wal.synced()
+    assert synced == {*segments(tmp_path), tmp_path}  # the folder too: the segments' names must survive
+    synced.clear()
+    await wal.synced()
+    assert synced == {max(segments(tmp_path))}
+    await wal.close()
+
+
+async def test_a_segment_that_cannot_be_opened_refuses_the_record_and_heals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wal = WriteAheadLog(tmp_path, system_env(), segment_bytes=600)
+    wal.append(started("a"))
+    wal.append(ended("a"))
+    really_open = os.open
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "open", full)
+    for _ in range(2):  # the second time must not close somebody else's descriptor
+        with pytest.raises(OSError, match="No space"):
+            wal.append(started("b"))
+    monkeypatch.setattr(os, "open", really_open)
+    wal.append(started("b"))
+    assert [record["attempt_id"] for record in ship(wal)] == ["a", "a", "b"]
+    await wal.close()
+
+
+async def test_a_failed_sync_reaches_everyone_who_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wal = WriteAheadLog(tmp_path, system_env())
+    wal.append(started("a"))
+
+    def broken(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", broken)
+    failures = await asyncio.gather(wal.synced(), wal.synced(), return_exceptions=True)
+    assert [type(failure) for failure in failures] == [OSError, OSError]
+    monkeypatch.setattr(os, "fsync", fsync)
+    await wal.synced()
+    await wal.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import orjson
 import structlog
 
 from insource.adapter.identity import Identity
@@ -11,12 +12,64 @@ from insource.adapter.metrics import Metrics
 from insource.adapter.routes import Route
 from insource.adapter.wal import WriteAheadLog
 from insource.env import Env
-from insource.wire.records import AttemptEnded, AttemptStarted, Quantity
 from insource.wire.vocabulary import Outcome, Role, Unit, UsageSource
 
 log = structlog.get_logger(__name__)
 _CONSUMING = frozenset({Outcome.OK, Outcome.GONE, Outcome.SERVER, Outcome.TIMEOUT})
 """Outcomes of attempts that may have consumed work once the backend was called; a refusal by it consumed none."""
+STARTED, ENDED = "attempt", "usage"
+"""Kinds of records."""
+
+
+def started_line(identity: Identity, route: Route, role: Role, pod: str, at_ms: int) -> bytes:
+    """A `wire.records.AttemptStarted` as JSON, without its checks: what is in it has been checked on its way here."""
+    return orjson.dumps(
+        {
+            "kind": STARTED,
+            "attempt_id": identity.attempt_id,
+            "request_id": identity.request_id,
+            "hop": identity.hop,
+            "number": identity.number,
+            "deployment": identity.deployment,
+            "backend": route.backend,
+            "backend_kind": route.backend_kind,
+            "revision": route.revision,
+            "vendor": route.vendor,
+            "model": route.model,
+            "modality": route.modality,
+            "role": role,
+            "client": identity.client,
+            "pod": pod,
+            "started_at_ms": at_ms,
+        }
+    )
+
+
+def ended_line(
+    attempt_id: str,
+    outcome: Outcome,
+    status: int,
+    reason: str,
+    quantities: Mapping[UsageSource, int],
+    at_ms: int,
+    busy_ms: int,
+) -> bytes:
+    """A `wire.records.AttemptEnded` as JSON, likewise."""
+    return orjson.dumps(
+        {
+            "kind": ENDED,
+            "attempt_id": attempt_id,
+            "outcome": outcome,
+            "status": status,
+            "reason": reason,
+            "quantities": [
+                {"unit": Unit.AUDIO_MS, "source": source, "quantity": quantity}
+                for source, quantity in quantities.items()
+            ],
+            "ended_at_ms": at_ms,
+            "busy_ms": busy_ms,
+        }
+    )
 
 
 class Attempt:
@@ -38,25 +91,8 @@ class Attempt:
         self._ended = False
         self.began = env.clock.monotonic()
         """On the monotonic clock."""
-        wal.append(
-            AttemptStarted(
-                attempt_id=identity.attempt_id,
-                request_id=identity.request_id,
-                hop=identity.hop,
-                number=identity.number,
-                deployment=identity.deployment,
-                backend=route.backend,
-                backend_kind=route.backend_kind,
-                revision=route.revision,
-                vendor=route.vendor,
-                model=route.model,
-                modality=route.modality,
-                role=role,
-                client=identity.client,
-                pod=pod,
-                started_at_ms=_now_ms(env),
-            )
-        )
+        self._id = identity.attempt_id
+        wal.append_line(STARTED, self._id, started_line(identity, route, role, pod, _now_ms(env)))
 
     def calls_backend(self, audio_ms: int) -> None:
         """The backend is called from now on, with this much measured work."""
@@ -83,20 +119,13 @@ class Attempt:
         self._ended = True
         self.backend_done()
         consumed = self._quantities if outcome in _CONSUMING else {}
-        record = AttemptEnded(
-            attempt_id=self.identity.attempt_id,
-            outcome=outcome,
-            status=status,
-            reason=reason[:200],
-            quantities=tuple(Quantity(unit=Unit.AUDIO_MS, source=source, quantity=n) for source, n in consumed.items()),
-            ended_at_ms=_now_ms(self._env),
-            busy_ms=round(self._busy_s * 1000),
-        )
+        busy_ms = round(self._busy_s * 1000)
+        line = ended_line(self._id, outcome, status, reason[:200], consumed, _now_ms(self._env), busy_ms)
         try:
-            self._wal.append(record)
+            self._wal.append_line(ENDED, self._id, line)
         except OSError as problem:
             # The start is in the log, so the attempt will be listed as unknown rather than lost.
-            log.error("attempt_end_not_logged", attempt_id=self.identity.attempt_id, problem=str(problem))
+            log.error("attempt_end_not_logged", attempt_id=self._id, problem=str(problem))
         labels = (
             self.identity.namespace,
             self.identity.deployment,
@@ -105,10 +134,9 @@ class Attempt:
             self.route.backend_kind.value,
             self.role.value,
         )
-        self._metrics.requests.labels(*labels, outcome.value).inc()
-        self._metrics.duration.labels(*labels, outcome.value).observe(self._env.clock.monotonic() - self.began)
+        self._metrics.ended(labels, outcome.value, self._env.clock.monotonic() - self.began)
         for source, quantity in consumed.items():
-            self._metrics.units.labels(*labels, Unit.AUDIO_MS.value, source.value).inc(quantity)
+            self._metrics.worked(labels, Unit.AUDIO_MS.value, source.value, quantity)
 
 
 def _now_ms(env: Env) -> int:

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 
 from insource.adapter.admission import Admission, RequestWindow
 from insource.adapter.attempts import Attempt
-from insource.adapter.dialects.openai import Answer, OpenAITranscriptions, Work
+from insource.adapter.calls import PodCalls, SessionCalls
+from insource.adapter.dialects.openai import TRANSCRIPTIONS, Answer, OpenAITranscriptions, Work
 from insource.adapter.ledger import LedgerAway, LedgerClient, RecordRejected
 from insource.adapter.parameters import Transcription
+from insource.adapter.pod_http import PodServer
 from insource.adapter.refusals import Refusal, refused_credentials, refused_policy
 from insource.adapter.routes import InHouseRoutes, Route, Routes, VendorAdapterRoutes
 from insource.adapter.server_watch import ServerWatch
@@ -82,7 +84,9 @@ class InHouse:
         self._env = env
         self.routes: Routes = InHouseRoutes(settings)
         self.admission = Admission(settings.slots)
-        self._dialect = OpenAITranscriptions(settings.server_url, session, env)
+        self._server = PodServer(settings.server_url)
+        streamed = SessionCalls(settings.server_url + TRANSCRIPTIONS, session)
+        self._dialect = OpenAITranscriptions(PodCalls(self._server, TRANSCRIPTIONS, streamed), env)
         self._watch = ServerWatch(settings.server_health_url, self._warm_up, session, env, patience)
 
     @property
@@ -125,7 +129,10 @@ class InHouse:
 
     async def run(self) -> None:
         """Watch the server."""
-        await self._watch.run()
+        try:
+            await self._watch.run()
+        finally:
+            self._server.close()
 
     async def _warm_up(self) -> None:
         wanted = Transcription(model=self._settings.request_model)
@@ -150,13 +157,16 @@ class Vendor:
         self._wal = wal
         self._ledger = ledger
         self._patience = patience
-        self._key: WatchedFile[str] = WatchedFile(settings.key_file, first_line, "")
+        self._key: WatchedFile[str] = WatchedFile(
+            settings.key_file, first_line, "", env.clock, patience.look_at_files_every_s
+        )
         self._refused_key = ""
-        self._vendor_routes = VendorAdapterRoutes(settings)
+        self._vendor_routes = VendorAdapterRoutes(settings, env.clock, patience.look_at_files_every_s)
         self.routes: Routes = self._vendor_routes
         self.admission = Admission(settings.concurrency)
         self._window = RequestWindow(settings.requests_per_minute, env)
-        self._dialect = OpenAITranscriptions(settings.endpoint, session, env, self._key.value)
+        calls = SessionCalls(settings.endpoint + TRANSCRIPTIONS, session)
+        self._dialect = OpenAITranscriptions(calls, env, self._key.value)
 
     @property
     def ready(self) -> bool:

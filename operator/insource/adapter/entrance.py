@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
@@ -23,10 +24,11 @@ from insource.wire.vocabulary import Outcome, Role
 log = structlog.get_logger(__name__)
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 MODELS = "/v1/models"
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Entrance:
-    """Turns HTTP requests into attempts, one application per role."""
+    """Turns HTTP requests into attempts, one handler per role."""
 
     def __init__(
         self,
@@ -52,10 +54,10 @@ class Entrance:
         self.cutting = False
         """The grace is over: a cancelled request is our doing, not the client's."""
 
-    def application(self, role: Role) -> web.Application:
-        """An application whose every request is an attempt in `role`."""
+    def handler(self, role: Role) -> Handler:
+        """A handler whose every request is an attempt in `role`."""
 
-        async def handle(request: web.Request) -> web.StreamResponse:
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
             self.in_flight += 1
             try:
                 response = await self._handle(request, role)
@@ -63,11 +65,9 @@ class Entrance:
                 self.in_flight -= 1
             return response
 
-        application = web.Application()
-        application.router.add_route("*", "/{path:.*}", handle)
-        return application
+        return handle
 
-    async def _handle(self, request: web.Request, role: Role) -> web.StreamResponse:
+    async def _handle(self, request: web.BaseRequest, role: Role) -> web.StreamResponse:
         try:
             check_token(request.headers.get(TOKEN, ""), self._tokens.value())
             identity = identify(request.headers, self._settings.namespace)
@@ -109,7 +109,7 @@ class Entrance:
             response.force_close()
         return response
 
-    async def _dispatch(self, request: web.Request, attempt: Attempt) -> web.StreamResponse:
+    async def _dispatch(self, request: web.BaseRequest, attempt: Attempt) -> web.StreamResponse:
         path = request.path
         if path == TRANSCRIPTIONS:
             _only(request, "POST")
@@ -152,14 +152,14 @@ class Entrance:
         return response
 
 
-def _only(request: web.Request, method: str) -> None:
+def _only(request: web.BaseRequest, method: str) -> None:
     if request.method != method:
         raise client_error(
             f"{request.path} takes {method}, not {request.method}.", code="method_not_allowed", status=405
         )
 
 
-def _reset(request: web.Request) -> asyncio.CancelledError:
+def _reset(request: web.BaseRequest) -> asyncio.CancelledError:
     """Break the connection off, so that nobody takes what was sent for a whole answer; returns what to raise then."""
     if request.transport is not None:
         request.transport.abort()

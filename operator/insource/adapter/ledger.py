@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import aiohttp
-import orjson
 import structlog
 from pydantic import ValidationError
 
@@ -71,6 +70,7 @@ class Shipper:
         self._patience = patience
         self.conflicts = 0
         """Records the ledger already had with another content: a fault of ours, never expected."""
+        self._suspects = 0
         self.rejected = 0
         """Records the ledger refused for good; kept in `rejected.txt`."""
 
@@ -78,13 +78,16 @@ class Shipper:
         """Ship until cancelled."""
         while True:
             await self._wal.written.wait()
+            # Note: one record and a hundred cost the same to send, so they are left to gather for a moment.
+            await self._env.clock.sleep(self._patience.ship_gather_s)
             self._wal.written.clear()
-            await self.ship_all()
+            await self.ship_present()
 
-    async def ship_all(self) -> None:
-        """Ship until the ledger has everything, waiting (with jitter) while it is away."""
+    async def ship_present(self) -> None:
+        """Ship until the ledger has what is in the log now, waiting (with jitter) while it is away."""
         delay = self._patience.ship_backoff_s
-        while (batch := self._wal.next_batch()) is not None:
+        until = self._wal.end
+        while self._wal.shipped < until and (batch := self._wal.next_batch(1 if self._suspects else 1000)) is not None:
             try:
                 await self._ship(batch)
                 delay = self._patience.ship_backoff_s
@@ -97,13 +100,12 @@ class Shipper:
         try:
             self._report(batch.lines, await self._ledger.send(batch.lines))
         except RecordRejected:
-            # One that is no JSON spoils the body for all, so each goes alone.
-            for line in batch.lines:
-                try:
-                    orjson.loads(line)
-                    self._report((line,), await self._ledger.send((line,)))
-                except (RecordRejected, orjson.JSONDecodeError) as problem:
-                    self._set_aside(line, type(problem).__name__)
+            if len(batch.lines) > 1:
+                # One that is no JSON spoils the body for all, so each goes alone.
+                self._suspects = len(batch.lines)
+                return
+            self._set_aside(batch.lines[0], "the ledger refused it alone")
+        self._suspects = max(0, self._suspects - 1)
         self._wal.acknowledge(batch)
 
     def _report(self, lines: tuple[bytes, ...], result: IngestResult) -> None:

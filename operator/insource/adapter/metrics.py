@@ -10,7 +10,26 @@ _LABELS = ("namespace", "deployment", "modality", "backend", "backend_kind", "ro
 class Metrics:
     """What an adapter counts."""
 
+    def ended(self, labels: tuple[str, ...], outcome: str, seconds: float) -> None:
+        """Count an attempt; `labels` are the values of namespace, deployment, modality, backend, its kind, and role."""
+        found = self._ended.get((labels, outcome))
+        if found is None:  # looking a child up by its labels costs as much as all the rest
+            found = self.requests.labels(*labels, outcome), self.duration.labels(*labels, outcome)
+            self._ended[labels, outcome] = found
+        count, duration = found
+        count.inc()
+        duration.observe(seconds)
+
+    def worked(self, labels: tuple[str, ...], unit: str, source: str, quantity: int) -> None:
+        """Count work; `labels` as in `ended`."""
+        found = self._worked.get((labels, unit, source))
+        if found is None:
+            found = self._worked[labels, unit, source] = self.units.labels(*labels, unit, source)
+        found.inc(quantity)
+
     def __init__(self) -> None:
+        self._ended: dict[tuple[tuple[str, ...], str], tuple[Counter, Histogram]] = {}
+        self._worked: dict[tuple[tuple[str, ...], str, str], Counter] = {}
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "insource_requests", "Attempts by outcome.", (*_LABELS, "outcome"), registry=self.registry

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from insource.adapter.refusals import Refusal, refused_policy, server_failure
 from insource.adapter.settings import InHouseSettings, VendorSettings
 from insource.adapter.watched_file import WatchedFile
+from insource.env import Clock
 from insource.wire.routes import VendorRoute, VendorRoutes
 from insource.wire.vocabulary import BackendKind, Modality
 
@@ -42,34 +42,35 @@ class InHouseRoutes:
     """An in-house adapter serves one deployment."""
 
     def __init__(self, settings: InHouseSettings) -> None:
-        self._settings = settings
+        self._deployment = settings.deployment
+        self._route = Route(
+            settings.backend,
+            BackendKind.IN_HOUSE,
+            settings.revision,
+            "",
+            settings.model,
+            settings.modality,
+            settings.request_timeout_s,
+        )
 
     def of(self, deployment: str) -> Route:
         """The one route; with a refusal for any other deployment, which the gateway should not have sent."""
-        one = self._settings
-        refusal = None
-        if deployment != one.deployment:
-            refusal = server_failure(
-                f"This pod serves the deployment {one.deployment}, not {deployment}.", reason="wrong_deployment"
-            )
-        return Route(
-            one.backend,
-            BackendKind.IN_HOUSE,
-            one.revision,
-            "",
-            one.model,
-            one.modality,
-            one.request_timeout_s,
-            refusal=refusal,
+        if deployment == self._deployment:
+            return self._route
+        refusal = server_failure(
+            f"This pod serves the deployment {self._deployment}, not {deployment}.", reason="wrong_deployment"
         )
+        return replace(self._route, refusal=refusal)
 
 
 class VendorAdapterRoutes:
     """`routes.json`, read again when the operator changes it."""
 
-    def __init__(self, settings: VendorSettings) -> None:
+    def __init__(self, settings: VendorSettings, clock: Clock, look_every_s: float) -> None:
         self._vendor = settings.vendor
-        self._file: WatchedFile[VendorRoutes | None] = routes_file(settings.routes_file)
+        self._file: WatchedFile[VendorRoutes | None] = WatchedFile(
+            settings.routes_file, VendorRoutes.model_validate_json, None, clock, look_every_s
+        )
 
     def of(self, deployment: str) -> Route:
         """The deployment's route; refused when there is none or the Vendor excludes it."""
@@ -109,8 +110,3 @@ class VendorAdapterRoutes:
         """Why routes.json cannot be used, or nothing."""
         self._file.value()
         return self._file.error
-
-
-def routes_file(path: Path) -> WatchedFile[VendorRoutes | None]:
-    """A watched `routes.json`."""
-    return WatchedFile(path, VendorRoutes.model_validate_json, None)

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from insource.adapter.admin import admin_application
 from insource.adapter.backends import Backend, InHouse, Vendor
-from insource.adapter.entrance import Entrance
+from insource.adapter.entrance import Entrance, Handler
 from insource.adapter.ledger import LedgerClient, Shipper
 from insource.adapter.metering.workers import MeasuringProcesses
 from insource.adapter.metrics import Metrics
@@ -41,7 +41,7 @@ class Adapter:
     def __init__(self, settings: Settings, env: Env) -> None:
         self._settings = settings
         self._env = env
-        self._runners: list[web.AppRunner] = []
+        self._runners: list[web.BaseRunner] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
         self.ports: dict[str, int] = {}
@@ -61,7 +61,8 @@ class Adapter:
         self._ledger_session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=2))
         self.wal = WriteAheadLog(settings.wal_dir / "log", env)
         self._metrics = Metrics()
-        token: WatchedFile[str] = WatchedFile(settings.ledger_token_file, first_line, "")
+        look = (env.clock, settings.patience.look_at_files_every_s)
+        token: WatchedFile[str] = WatchedFile(settings.ledger_token_file, first_line, "", *look)
         ledger = LedgerClient(settings.ledger_url, token, self._ledger_session)
         self._shipper = Shipper(self.wal, ledger, env, settings.patience)
         spool = Spool(settings.wal_dir / "spool", env)
@@ -71,14 +72,16 @@ class Adapter:
         transcriptions = Transcriptions(
             self.backend, spool, self._meter, env, settings.patience, settings.max_body_bytes
         )
-        tokens: WatchedFile[frozenset[str]] = WatchedFile(settings.tokens_dir / "sha256", token_digests, frozenset())
+        tokens: WatchedFile[frozenset[str]] = WatchedFile(
+            settings.tokens_dir / "sha256", token_digests, frozenset(), *look
+        )
         self.entrance = Entrance(settings, tokens, self.backend, transcriptions, self.wal, self._metrics, env)
         for role in Role:
-            self.ports[role.value] = await self._listen(
-                self.entrance.application(role), settings.role_ports[role.value]
-            )
-        admin = admin_application(self.state, self._scrape, self._metrics.registry)
-        self.ports["admin"] = await self._listen(admin, settings.admin_port)
+            self.ports[role.value] = await self._listen(self.entrance.handler(role), settings.role_ports[role.value])
+        admin = web.AppRunner(
+            admin_application(self.state, self._scrape, self._metrics.registry), access_log=None, shutdown_timeout=0.1
+        )
+        self.ports["admin"] = await self._start(admin, settings.admin_port)
         for work in (self._shipper.run(), self.backend.run()):
             self._tasks.append(asyncio.create_task(work))
         log.info("adapter_started", ports=self.ports, kind=settings.kind.value, recovered=self.wal.unshipped)
@@ -95,15 +98,17 @@ class Adapter:
             return InHouse(settings.backend, self._session, env, settings.patience)
         return Vendor(settings.backend, self._session, self.wal, ledger, env, settings.patience)
 
-    async def _listen(self, application: web.Application, port: int) -> int:
-        runner = web.AppRunner(
-            application,
+    async def _listen(self, handler: Handler, port: int) -> int:
+        server = web.Server(
+            handler,
             handler_cancellation=True,
             access_log=None,
             keepalive_timeout=_KEEPALIVE_S,
             lingering_time=self._settings.patience.lingering_s,
-            shutdown_timeout=0.1,
         )
+        return await self._start(web.ServerRunner(server, shutdown_timeout=0.1), port)
+
+    async def _start(self, runner: web.BaseRunner, port: int) -> int:
         await runner.setup()
         self._runners.append(runner)
         await web.TCPSite(runner, self._settings.pod_ip, port, reuse_address=True).start()

@@ -67,6 +67,8 @@ class Patience:
     deadline_floor_s: float = 30.0
     deadline_per_audio_s: float = 2.0
     """An attempt may take `floor + per_audio x audio seconds`, and never longer than the request timeout."""
+    look_at_files_every_s: float = 0.25
+    """How soon a change of a mounted file (tokens, keys, routes) is seen at the latest."""
     probe_every_s: float = 1.0
     probe_timeout_s: float = 2.0
     stalled_after_s: float = 10.0
@@ -74,6 +76,8 @@ class Patience:
     drain_quiet_s: float = 1.0
     """While draining, how long no request must have been in flight before the listeners close."""
     reservation_s: float = 2.0
+    ship_gather_s: float = 0.05
+    """How long records gather before they go to the ledger together."""
     ship_backoff_s: float = 0.1
     ship_backoff_max_s: float = 10.0
     lingering_s: float = 5.0

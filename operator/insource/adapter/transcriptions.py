@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import aiohttp
 from aiohttp import web
@@ -64,7 +64,7 @@ class Transcriptions:
         self._patience = patience
         self._max_body_bytes = max_body_bytes
 
-    async def handle(self, request: web.Request, attempt: Attempt) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest, attempt: Attempt) -> web.StreamResponse:
         """Answer one attempt. Raises Refusal, ClientGone or BrokenOff."""
         self._backend.check()
         with self._backend.admission.admitted():
@@ -104,7 +104,7 @@ class Transcriptions:
             ) from problem
 
     async def _serve(
-        self, request: web.Request, attempt: Attempt, work: Work, measured: Measured
+        self, request: web.BaseRequest, attempt: Attempt, work: Work, measured: Measured
     ) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
         left_s = attempt.route.request_timeout_s - (self._env.clock.monotonic() - attempt.began)
@@ -220,7 +220,10 @@ async def _to_client(step: Awaitable[object]) -> None:
 
 def _filename(sent: str, extension: str) -> str:
     """A name whose ending tells the format: the client's if it is one of OpenAI's, else the one we found."""
-    name = PurePath(sent.replace("\\", "/")).name[-100:]
-    ending = name.rpartition(".")[2].lower()
-    printable = "".join(char for char in name if char.isprintable() and char not in '"\r\n')
-    return printable if ending in _EXTENSIONS and "." in name else f"audio.{extension}"
+    name = sent.replace("\\", "/").rpartition("/")[2][-100:]
+    before, dot, ending = name.rpartition(".")
+    if not dot or ending.lower() not in _EXTENSIONS:
+        return f"audio.{extension}"
+    if not name.isprintable() or '"' in name:
+        return "".join(char for char in before if char.isprintable() and char != '"') + dot + ending
+    return name

@@ -53,7 +53,7 @@ class Spool:
             leftover.unlink()
 
     @asynccontextmanager
-    async def receive(self, request: web.Request, limit_bytes: int) -> AsyncIterator[Upload]:
+    async def receive(self, request: web.BaseRequest, limit_bytes: int) -> AsyncIterator[Upload]:
         """Read the whole form. Raises 400 (malformed, incomplete, file missing) or 413 (above `limit_bytes`)."""
         boundary = _boundary(request)
         if not request.content_type.startswith("multipart/form-data") or not boundary:
@@ -121,13 +121,12 @@ class _Form:
                     raise client_error("Multipart bodies within multipart bodies are not understood.")
                 await self._part(part)
 
-    async def read_small(self, request: web.Request, boundary: str) -> None:
+    async def read_small(self, request: web.BaseRequest, boundary: str) -> None:
         """Read a body that may lie in memory as a whole."""
         with _readable():
-            received = bytearray()
+            body = await request.content.readany()
             while piece := await request.content.readany():
-                received += piece
-        body = bytes(received)
+                body += piece
         parts = plain_form.split(body, boundary)
         if parts is None:
             # Note: all of it is here already, so a limit above it means that the transport is never paused or resumed.
@@ -206,10 +205,10 @@ def _readable() -> Iterator[None]:
         ) from problem
 
 
-def _announced(request: web.Request) -> int | None:
+def _announced(request: web.BaseRequest) -> int | None:
     """How long the body says it is; None if that tells nothing about what it will unpack to."""
     return None if "content-encoding" in request.headers else request.content_length
 
 
-def _boundary(request: web.Request) -> str:
+def _boundary(request: web.BaseRequest) -> str:
     return aiohttp.helpers.parse_mimetype(request.headers.get("Content-Type", "")).parameters.get("boundary", "")

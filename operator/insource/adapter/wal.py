@@ -10,7 +10,9 @@ raises OSError, and the attempt is refused before it costs anything.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,15 +56,20 @@ class WriteAheadLog:
         self._open_attempts: dict[str, int] = {}
         self._waiting: list[asyncio.Future[None]] = []
         self._syncing: asyncio.Task[None] | None = None
+        self._full_unsynced: list[int] = []
+        self._folder_synced_at = -1
         self.written = asyncio.Event()
         """Set when there may be something to ship."""
         self.unshipped = 0
         """Records that the ledger has not acknowledged."""
         folder.mkdir(parents=True, exist_ok=True)
         self._shipped = self._read_checkpoint()
+        self._checkpoint = os.open(folder / _CHECKPOINT, os.O_WRONLY | os.O_CREAT, 0o600)
         self._segments = sorted(int(path.stem) for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())
         self._recover()
-        self._start_segment((self._segments[-1] if self._segments else self._shipped.segment) + 1)
+        # Note: a machine that died may have kept a checkpoint and lost the segment it names; what is written from now
+        # on must come after both.
+        self._start_segment(max([self._shipped.segment, *self._segments[-1:]]) + 1)
         for attempt in list(self._open_attempts):
             ended = int(env.clock.now().timestamp() * 1000)
             self.append(AttemptEnded(attempt_id=attempt, outcome=Outcome.UNKNOWN, status=0, ended_at_ms=ended))
@@ -73,16 +80,22 @@ class WriteAheadLog:
 
     def append(self, record: AttemptStarted | AttemptEnded) -> None:
         """Write one record; on return it survives the death of this process. Raises OSError if it is not written."""
-        line = record.model_dump_json().encode() + b"\n"
+        self.append_line(record.kind, record.attempt_id, record.model_dump_json().encode())
+
+    def append_line(self, kind: str, attempt_id: str, content: bytes) -> None:
+        """The same for a record that is encoded already, `content` being its JSON."""
+        line = content + b"\n"
         if self._size + len(line) > self._segment_bytes:
-            self._close_segment()
-            self._start_segment(self._segments[-1] + 1)
+            full, number = self._fd, self._segments[-1]
+            self._start_segment(number + 1)
+            self._full_unsynced.append(number)
+            os.close(full)
         written = os.write(self._fd, line)
         if written != len(line):
             os.ftruncate(self._fd, self._size)
             raise OSError("the write-ahead log's disk is full")
         self._size += written
-        self._note(record.kind, record.attempt_id, self._segments[-1])
+        self._note(kind, attempt_id, self._segments[-1])
         self.unshipped += 1
         self.written.set()
 
@@ -99,8 +112,15 @@ class WriteAheadLog:
         while self._waiting:
             group, self._waiting = self._waiting, []
             failure: OSError | None = None
+            # What someone waits for may lie in a segment that was full before they came.
+            newest, full = self._segments[-1], tuple(self._full_unsynced)
+            others = [self._path(each) for each in full]
+            if newest != self._folder_synced_at:
+                others.append(self._folder)
             try:
-                await asyncio.to_thread(_fsync_and_close, os.dup(self._fd))
+                await asyncio.to_thread(_sync, os.dup(self._fd), others)
+                self._full_unsynced = [each for each in self._full_unsynced if each not in full]
+                self._folder_synced_at = newest
             except OSError as problem:
                 failure = problem
             for waiter in group:
@@ -129,14 +149,23 @@ class WriteAheadLog:
                 return Batch(tuple(lines), Position(segment, offset))
         return None
 
+    @property
+    def shipped(self) -> Position:
+        """The place after the last record that the ledger has."""
+        return self._shipped
+
+    @property
+    def end(self) -> Position:
+        """The place after the last record."""
+        return Position(self._segments[-1], self._size)
+
     def acknowledge(self, batch: Batch) -> None:
         """The ledger has this batch: never ship it again, and drop what nobody needs."""
         self._shipped = batch.after
         self.unshipped = max(0, self.unshipped - len(batch.lines))
-        target = self._folder / _CHECKPOINT
-        fresh = target.with_suffix(".new")
-        fresh.write_text(f"{batch.after.segment} {batch.after.offset}\n")
-        fresh.replace(target)
+        # In place, of one length and far below a sector: never torn. Renaming a new file over it makes ext4 write that
+        # file to the disk first, while everything stands still. A checkpoint that is lost only sends things twice.
+        os.pwrite(self._checkpoint, b"%08d %012d\n" % (batch.after.segment, batch.after.offset), 0)
         self._collect()
 
     def set_aside(self, line: bytes) -> None:
@@ -152,7 +181,8 @@ class WriteAheadLog:
         """Finish the syncs that someone waits for, and close the file."""
         if self._syncing is not None:
             await self._syncing
-        self._close_segment()
+        os.close(self._fd)
+        os.close(self._checkpoint)
 
     def _collect(self) -> None:
         needed = min(self._open_attempts.values(), default=self._segments[-1])
@@ -164,6 +194,7 @@ class WriteAheadLog:
                 break
             self._path(segment).unlink()
             self._segments = self._segments[1:]
+            self._full_unsynced = [each for each in self._full_unsynced if each != segment]
 
     def _recover(self) -> None:
         for segment in self._segments:
@@ -195,12 +226,6 @@ class WriteAheadLog:
         self._size = 0
         self._segments.append(number)
 
-    def _close_segment(self) -> None:
-        # What someone waits for in `synced` must not be left behind in a segment that nobody syncs any more.
-        if self._waiting:
-            os.fsync(self._fd)
-        os.close(self._fd)
-
     def _path(self, segment: int) -> Path:
         return self._folder / f"{segment:08d}{_SUFFIX}"
 
@@ -212,9 +237,16 @@ class WriteAheadLog:
             return Position(0, 0)
 
 
-def _fsync_and_close(descriptor: int) -> None:
-    # Note: a duplicate, because the segment may be closed while the thread syncs it.
+def _sync(descriptor: int, others: Sequence[Path]) -> None:
+    """Fsync and close a duplicate of the open segment, then what lies at `others`, if it still does."""
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    for path in others:
+        with contextlib.suppress(FileNotFoundError):  # the ledger has this segment by now
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

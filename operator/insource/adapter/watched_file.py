@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from insource.env import Clock
+
 T = TypeVar("T")
 
 
@@ -15,8 +17,12 @@ class WatchedFile(Generic[T]):
     A kubelet swaps mounts by symlink, so inode, size and mtime together say that it changed.
     """
 
-    def __init__(self, path: Path, parse: Callable[[bytes], T], missing: T) -> None:
+    def __init__(self, path: Path, parse: Callable[[bytes], T], missing: T, clock: Clock, look_every_s: float) -> None:
+        """Looks at the file at most every `look_every_s` seconds, and only when asked for its value."""
         self._path = path
+        self._clock = clock
+        self._look_every_s = look_every_s
+        self._look_at = float("-inf")
         self._parse = parse
         self._missing = missing
         self._seen: tuple[int, int, int] | None = None
@@ -26,6 +32,10 @@ class WatchedFile(Generic[T]):
 
     def value(self) -> T:
         """The present content; `missing` while the file is absent, the last good one while it is malformed."""
+        now = self._clock.monotonic()
+        if now < self._look_at:
+            return self._value
+        self._look_at = now + self._look_every_s
         try:
             stat = self._path.stat()
         except OSError as problem:

@@ -19,7 +19,9 @@ import aiohttp
 import orjson
 import structlog
 
+from insource.adapter.calls import Calls, Reply
 from insource.adapter.parameters import Transcription
+from insource.adapter.pod_http import Disconnected, Unreachable
 from insource.adapter.refusals import (
     Refusal,
     client_error,
@@ -34,7 +36,10 @@ from insource.wire.headers import ATTEMPT_COUNT, HOP, REQUEST_ID
 from insource.wire.records import attempt_id
 
 log = structlog.get_logger(__name__)
+TRANSCRIPTIONS = "/audio/transcriptions"
+"""Path below the base URL."""
 ANSWER_MAX_BYTES = 64 << 20
+_ERROR_MAX_BYTES = 64 * 1024
 CLIENT_REQUEST_ID = "x-client-request-id"
 _AUDIO_TYPE = "application/octet-stream"
 _JSON_ONLY = ("gpt-4o", "gpt-transcribe")
@@ -66,14 +71,11 @@ class Answer:
 
 
 class OpenAITranscriptions:
-    """Calls `POST {base_url}/audio/transcriptions`; retries nothing, because Envoy's ladder does."""
+    """Calls `POST {base URL}/audio/transcriptions`; retries nothing, because Envoy's ladder does."""
 
-    def __init__(
-        self, base_url: str, session: aiohttp.ClientSession, env: Env, key: Callable[[], str] | None = None
-    ) -> None:
-        """`key` returns the present API key; None for a server that wants none."""
-        self._url = f"{base_url}/audio/transcriptions"
-        self._session = session
+    def __init__(self, calls: Calls, env: Env, key: Callable[[], str] | None = None) -> None:
+        """`calls` post to that URL; `key` returns the present API key; None for a server that wants none."""
+        self._calls = calls
         self._env = env
         self._key = key
 
@@ -97,10 +99,10 @@ class OpenAITranscriptions:
         try:
             with body_of(work, self._env) as (content_type, body):
                 headers["content-type"] = content_type
-                async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
-                    if response.status != 200:
-                        raise self._refusal(response.status, response.headers, await _error_of(response), work, key)
-                    yield await _answer(response)
+                async with self._calls.post(headers, body) as reply:
+                    if reply.status != 200:
+                        raise self._refusal(reply.status, reply.headers, await _error_of(reply), work, key)
+                    yield await _answer(reply)
         except (aiohttp.ClientError, OSError) as problem:
             if isinstance(problem, TimeoutError):
                 raise
@@ -212,28 +214,32 @@ def _answer_format(wanted: Transcription) -> str:
     return "verbose_json" if wanted.response_format in ("srt", "vtt", "verbose_json") else "json"
 
 
-async def _answer(response: aiohttp.ClientResponse) -> Answer:
+async def _answer(reply: Reply) -> Answer:
     # OpenAI ignores `stream` for whisper-1: the content type says what came, not what was asked for.
-    if response.content_type == "text/event-stream":
-        return Answer(None, events(response.content.iter_any()))
-    body = _object(await _bounded(response))
+    if reply.content_type == "text/event-stream":
+        return Answer(None, events(reply.chunks()))
+    body = _object(await _bounded(reply))
     if body is None or not isinstance(body.get("text"), str):
         raise server_failure("The backend's answer is not a transcript.", reason="invalid_answer")
     return Answer(body, None)
 
 
-async def _error_of(response: aiohttp.ClientResponse) -> Mapping[str, Any]:
+async def _error_of(reply: Reply) -> Mapping[str, Any]:
+    content = bytearray()
     try:
-        body = _object(await response.content.read(65536))
-    except aiohttp.ClientError:
-        body = None
-    error = (body or {}).get("error")
+        async for chunk in reply.chunks():
+            content += chunk
+            if len(content) > _ERROR_MAX_BYTES:
+                break
+    except (aiohttp.ClientError, Disconnected):
+        return {}
+    error = (_object(bytes(content)) or {}).get("error")
     return error if isinstance(error, Mapping) else {}
 
 
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+async def _bounded(reply: Reply) -> bytes:
     content = bytearray()
-    async for chunk in response.content.iter_any():
+    async for chunk in reply.chunks():
         content += chunk
         if len(content) > ANSWER_MAX_BYTES:
             raise server_failure("The backend's answer is larger than 64 MiB.", reason="invalid_answer")
@@ -249,6 +255,6 @@ def _object(content: bytes) -> dict[str, Any] | None:
 
 
 def _reason(problem: Exception) -> str:
-    if isinstance(problem, aiohttp.ClientConnectorError):
+    if isinstance(problem, aiohttp.ClientConnectorError | Unreachable):
         return "unreachable"
     return "broken_off"
