@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -233,7 +234,7 @@ class AiohttpClient:
         headers = self._headers()
         if body is not None:
             headers["Content-Type"] = content_type
-        target = f"{path}?{urlencode(query)}" if query else path
+        target = f"{path}?{_encoded(tuple(query.items()))}" if query else path
         try:
             if self._connections is None:
                 return await self._send_by_session(method, target, headers, data)
@@ -298,6 +299,11 @@ def _event(line: bytes) -> WatchEvent:
         status = event["object"]
         raise ApiError(int(status.get("code") or 500), status.get("reason") or "", status.get("message") or "")
     return WatchEvent(cast(EventType, event["type"]), event["object"])
+
+
+@lru_cache(maxsize=64)
+def _encoded(query: tuple[tuple[str, str | int], ...]) -> str:
+    return urlencode(query)
 
 
 async def _answer(response: aiohttp.ClientResponse) -> Answer:

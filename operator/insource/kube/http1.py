@@ -40,12 +40,21 @@ class _Connection(asyncio.Protocol):
         self.reusable = True
         self.idle_since = 0.0
 
-    def send(self, request: bytes) -> asyncio.Future[Answer]:
-        """Send a whole request; the answer comes to the future, or `OSError`."""
+    async def call(self, request: bytes, timeout_s: float) -> Answer:
+        """Send a whole request and wait for the whole answer. `TimeoutError`, or `OSError` if the connection breaks."""
         assert self._transport is not None
-        self._answer = self._loop.create_future()
-        self._transport.write(request)
-        return self._answer
+        answer: asyncio.Future[Answer] = self._loop.create_future()
+        self._answer = answer
+        # Note: not asyncio.timeout, which takes as long as all the rest of this.
+        alarm = self._loop.call_later(timeout_s, self._fail, TimeoutError(f"no answer within {timeout_s:.0f} s"))
+        try:
+            self._transport.write(request)
+            return await answer
+        except BaseException:
+            self.close()  # the answer may still come: nobody must take it for his
+            raise
+        finally:
+            alarm.cancel()
 
     def close(self) -> None:
         """At once; never use it again."""
@@ -131,20 +140,15 @@ class Connections:
     ) -> Answer:
         """One request and its whole answer. `target` is path and query below the base URL's own path.
 
-        `TimeoutError` after `timeout_s`; `OSError` if there is no connection, or it breaks before the answer is
-        whole: then nothing is known of what the server did.
+        `TimeoutError` if connecting takes longer than `connect_s`, or the answer longer than `timeout_s`; `OSError`
+        if there is no connection, or it breaks before the answer is whole: then nobody knows what the server did.
         """
         request = self._request(method, target, headers, body)
-        async with asyncio.timeout(timeout_s):
-            connection = self._take()
-            if connection is None:
-                async with asyncio.timeout(connect_s):
-                    connection = await self._connect()
-            try:
-                answer = await connection.send(request)
-            except BaseException:
-                connection.close()  # the answer may still come: nobody must take it for his
-                raise
+        connection = self._take()
+        if connection is None:
+            async with asyncio.timeout(connect_s):
+                connection = await self._connect()
+        answer = await connection.call(request, timeout_s)
         self._give_back(connection)
         return answer
 
@@ -158,9 +162,10 @@ class Connections:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if body or method != "GET":
             lines.append(f"Content-Length: {len(body)}")
-        if any("\n" in line or "\r" in line for line in lines):
+        head = "\r\n".join(lines)
+        if head.count("\r") != len(lines) - 1 or head.count("\n") != len(lines) - 1:
             raise ConnectionError("a header or the path has a line break in it")
-        return "\r\n".join((*lines, "\r\n")).encode() + body
+        return head.encode() + b"\r\n\r\n" + body
 
     def _take(self) -> _Connection | None:
         now = asyncio.get_running_loop().time()
