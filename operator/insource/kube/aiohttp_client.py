@@ -7,6 +7,7 @@ Watches go through an aiohttp session, and so does everything where there is a p
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import lru_cache
@@ -34,6 +35,8 @@ _CALL = aiohttp.ClientTimeout(total=_CALL_S, sock_connect=_CONNECT_S)
 _ALWAYS = {"Accept": _JSON, "User-Agent": "insource"}
 _WATCH_SILENCE_S = 75.0
 """API servers send a bookmark about every minute; a watch that is silent for longer is dead."""
+_OF_OBJECTS = (b'{"type":"ADDED"', b'{"type":"MODIFIED"')
+_RESOURCE_VERSION = re.compile(rb'"resourceVersion":"([0-9]+)"')
 _REFRESH_S = 30.0
 """How often credentials are asked for anew; a 401 asks at once."""
 
@@ -127,7 +130,14 @@ class AiohttpClient:
         return ObjectList(answer.get("items") or [], metadata["resourceVersion"], metadata.get("continue") or "")
 
     async def watch(
-        self, resource: Resource, namespace: str = "", *, resource_version: str, labels: str = "", timeout_s: int = 300
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        resource_version: str,
+        labels: str = "",
+        timeout_s: int = 300,
+        known: Callable[[str], bool] = lambda _: False,
     ) -> AsyncGenerator[WatchEvent, None]:
         query: dict[str, str | int] = {
             "watch": "true",
@@ -151,7 +161,7 @@ class AiohttpClient:
                 async for chunk in response.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n")
                     for line in lines:
-                        if line:
+                        if line and not _is_known(line, known):
                             yield _event(line)
         except TimeoutError as error:
             raise ApiError(0, "Timeout", f"watch of {resource.plural}: silent for {silence:.0f} s") from error
@@ -288,6 +298,14 @@ def _tls(configuration: Any) -> ssl.SSLContext | None:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _is_known(line: bytes, known: Callable[[str], bool]) -> bool:
+    if not line.startswith(_OF_OBJECTS):
+        return False
+    versions = _RESOURCE_VERSION.findall(line)
+    # Note: more than one where an object carries another's; then only a parser knows which is its own.
+    return len(versions) == 1 and known(versions[0].decode())
 
 
 def _event(line: bytes) -> WatchEvent:

@@ -6,7 +6,7 @@ Kept as JSON text, a fifth of what it takes as Python dicts. Not compressed: tha
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import cast
+from typing import Any, cast
 
 import orjson
 
@@ -16,11 +16,15 @@ _VOLATILE = ("managedFields", "resourceVersion", "generation")
 
 
 class Packed:
-    """Identity, labels and status of an object, and its body (all but status and bookkeeping) as JSON."""
+    """Identity, labels and status of an object, and its body (all but status and bookkeeping) as JSON.
 
-    __slots__ = ("_body", "_status", "deleting", "digest", "labels", "namespace", "uid")
+    `summary` is whatever the cache's owner wants to have at hand of it.
+    """
 
-    def __init__(self, obj: Object) -> None:
+    __slots__ = ("_body", "_status", "deleting", "digest", "labels", "namespace", "summary", "uid")
+
+    def __init__(self, obj: Object, summary: Any = None) -> None:
+        self.summary = summary
         metadata = {name: value for name, value in obj["metadata"].items() if name not in _VOLATILE}
         body = orjson.dumps({**{k: v for k, v in obj.items() if k not in ("status", "metadata")}, "metadata": metadata})
         self.uid: str = metadata["uid"]

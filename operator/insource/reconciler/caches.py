@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import structlog
 
@@ -72,6 +72,13 @@ def _groups_of_pod(view: PodView) -> Iterable[Hashable]:
         yield ("deployment", view.namespace, view.deployment)
     if view.pod.vendor:
         yield ("vendor", view.namespace, view.pod.vendor)
+
+
+def _packer(kind: Resource) -> Callable[[Object], Packed]:
+    # A ControllerRevision's template is most of it, and seldom looked at: it stays packed.
+    if kind is resources.CONTROLLER_REVISIONS:
+        return Packed
+    return lambda obj: Packed(obj, child_of({"kind": kind.kind, **obj}))
 
 
 def _groups_of_child(child: Packed) -> Iterable[Hashable]:
@@ -154,7 +161,9 @@ class Caches:
         self.classes = Cache(parser_of(resources.ACCELERATOR_CLASSES, AcceleratorClassSpec))
         self.books = Cache(parser_of(resources.PRICE_BOOKS, PriceBookSpec))
         self.pods = Cache(_view, _groups_of_pod)
-        self.children: dict[Resource, Cache[Packed]] = {kind: Cache(Packed, _groups_of_child) for kind in CHILDREN}
+        self.children: dict[Resource, Cache[Packed]] = {
+            kind: Cache(_packer(kind), _groups_of_child) for kind in CHILDREN
+        }
         self._catalogue: Catalogue | None = None
         for cache in (self.models, self.runtimes, self.classes):
             cache.subscribe(self._forget_catalogue)
@@ -204,7 +213,10 @@ class Caches:
 
     def child(self, kind: Resource, key: Key, live: Packed, settled: Callable[[Resource, Key, Packed], bool]) -> Child:
         """One child as the planner wants it."""
-        return child_of(live.unpack() | {"kind": kind.kind}, keep_live=not settled(kind, key, live))
+        whole = not settled(kind, key, live)
+        if live.summary is not None and not whole:
+            return cast(Child, live.summary)
+        return child_of(live.unpack() | {"kind": kind.kind}, keep_live=whole)
 
     def _forget_catalogue(self, *_: object) -> None:
         self._catalogue = None
