@@ -128,11 +128,12 @@ class BenchCluster:
                 self.first_write.setdefault(name[:6], time.perf_counter())
         return await handler(request)
 
-    async def applied(self, _: web.Request) -> web.Response:
+    async def applied(self, request: web.Request) -> web.Response:
         """The gateway's answer: everything that a status asks for is applied."""
         deployments = {
-            name: {"version": version, "generation": generation}
-            for name, (version, generation) in self.versions.items()
+            name: {"version": self.versions[name][0], "generation": self.versions[name][1]}
+            for name in request.query.getall("deployment", self.versions)
+            if name in self.versions
         }
         return web.json_response({"pod": "gateway", "epoch": "1", "deployments": deployments})
 

@@ -72,7 +72,7 @@ class StoreClient:
         return ObjectList(page.items, page.resource_version, page.continue_)
 
     async def watch(
-        self, resource: Resource, namespace: str = "", *, resource_version: str, labels: str = "", timeout_s: int = 300
+        self, resource: Resource, namespace: str = "", *, resource_version: str, labels: str = "", **_: Any
     ) -> AsyncGenerator[WatchEvent, None]:
         """Changes so far, then the end: a simulation decides itself when to look again."""
         watch = self._open(

@@ -44,7 +44,7 @@ class ScriptedApi:
         return ObjectList([pod(name, self.state[name]) for name in page], str(self.version), rest)
 
     async def watch(
-        self, resource: Any, namespace: str = "", *, resource_version: str, labels: str = "", timeout_s: int = 0
+        self, resource: Any, namespace: str = "", *, resource_version: str, labels: str = "", **_: Any
     ) -> AsyncGenerator[WatchEvent, None]:
         self.watched_from.append(resource_version)
         self.before_watch(len(self.watched_from))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -16,7 +16,8 @@ from insource.wire.gateway import Applied, Evidence, Signals
 class AdminAnswers:
     """Where each answer comes from."""
 
-    applied: Callable[[], Applied]
+    applied: Callable[[Collection[str]], Applied]
+    """Of these deployments; of all, if none is named."""
     evidence: Callable[[], Evidence]
     signals: Callable[[], Awaitable[Signals]]
     metrics: Callable[[], Awaitable[str]]
@@ -29,8 +30,8 @@ class AdminAnswers:
 def admin_application(answers: AdminAnswers) -> web.Application:
     """/applied /evidence /signals /metrics /healthz /readyz /drain."""
 
-    async def applied(_: web.Request) -> web.Response:
-        return _json(answers.applied())
+    async def applied(request: web.Request) -> web.Response:
+        return _json(answers.applied(request.query.getall("deployment", ())))
 
     async def evidence(_: web.Request) -> web.Response:
         return _json(answers.evidence())

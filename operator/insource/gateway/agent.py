@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -135,9 +135,9 @@ class Agent:
     def _backends_changed(self, key: DeploymentKey) -> None:
         self._activator.backends_changed(key)
 
-    def _applied(self) -> Applied:
+    def _applied(self, names: Collection[str]) -> Applied:
         return Applied(
-            pod=self._settings.pod, epoch=self._evidence.committed.epoch, deployments=self._applications.applied()
+            pod=self._settings.pod, epoch=self._evidence.committed.epoch, deployments=self._applications.applied(names)
         )
 
     def _evidence_now(self) -> Evidence:

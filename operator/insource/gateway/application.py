@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from insource.gateway.render.names import EXTENSION
@@ -92,10 +92,13 @@ class Applications:
         """How many deployments Envoy has neither acknowledged nor refused as they are rendered now."""
         return sum(not self.is_applied(key) and not desire.refusals for key, desire in self._desires.items())
 
-    def applied(self) -> dict[str, AppliedDeployment]:
-        """`GET /applied`. A deployment appears with version 0 until something of it was acknowledged."""
+    def applied(self, names: Collection[str] = ()) -> dict[str, AppliedDeployment]:
+        """`GET /applied`: of the deployments `names`, or of all. Version 0: Envoy has acknowledged nothing yet."""
         answer = {}
-        for key, desire in self._desires.items():
+        for key in map(DeploymentKey.parse, names) if names else self._desires:
+            desire = self._desires.get(key)
+            if desire is None:
+                continue
             version, generation = self._applied.get(key, (0, 0))
             message = "; ".join(desire.refusals.values())
             answer[str(key)] = AppliedDeployment(version=version, generation=generation, message=message)

@@ -1,13 +1,16 @@
-"""`Client` over one aiohttp session; host, TLS and rotating credentials come from `kubernetes.aio.config`.
+"""`Client` over HTTP; host, TLS and rotating credentials come from `kubernetes.aio.config`.
 
-The only file that speaks HTTP to the Kubernetes API. It never logs or repeats a credential.
+Watches go through an aiohttp session, and so does everything where there is a proxy; all other calls go through
+`http1`. It never logs or repeats a credential.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -21,14 +24,19 @@ from yarl import URL
 
 from insource.env import Clock, Env
 from insource.kube.client import ApiError, EventType, ObjectList, WatchEvent
+from insource.kube.http1 import Answer, Connections
 from insource.kube.resources import SERVICE_ACCOUNTS, TOKEN_REVIEWS, Object, Resource, key_of
 
 _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"
 _MERGE_PATCH = "application/merge-patch+json"
-_CALL = aiohttp.ClientTimeout(total=30, sock_connect=5)
+_CALL_S, _CONNECT_S = 30.0, 5.0
+_CALL = aiohttp.ClientTimeout(total=_CALL_S, sock_connect=_CONNECT_S)
+_ALWAYS = {"Accept": _JSON, "User-Agent": "insource"}
 _WATCH_SILENCE_S = 75.0
 """API servers send a bookmark about every minute; a watch that is silent for longer is dead."""
+_OF_OBJECTS = (b'{"type":"ADDED"', b'{"type":"MODIFIED"')
+_RESOURCE_VERSION = re.compile(rb'"resourceVersion":"([0-9]+)"')
 _REFRESH_S = 30.0
 """How often credentials are asked for anew; a 401 asks at once."""
 
@@ -42,16 +50,20 @@ class AiohttpClient:
         self._clock = clock
         self._refresh_due = clock.monotonic() + _REFRESH_S
         self._base = str(configuration.host).rstrip("/")
+        tls = _tls(configuration)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=100, ssl=_tls(configuration)),
+            connector=aiohttp.TCPConnector(limit=100, ssl=tls or True),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_CALL,
-            headers={"Accept": _JSON, "User-Agent": "insource"},
+            headers=_ALWAYS,
             skip_auto_headers=("Accept-Encoding",),
         )
         self._options: dict[str, Any] = {"allow_redirects": False}
+        self._connections: Connections | None = None
         if configuration.proxy:
             self._options["proxy"] = configuration.proxy
+        else:
+            self._connections = Connections(self._base, tls, configuration.tls_server_name or "")
         if configuration.tls_server_name:
             self._options["server_hostname"] = configuration.tls_server_name
 
@@ -77,7 +89,7 @@ class AiohttpClient:
         trace.on_request_start.append(authorize)
         trace.on_request_end.append(hear)
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=_tls(self._configuration)),
+            connector=aiohttp.TCPConnector(ssl=_tls(self._configuration) or True),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[trace],
         )
@@ -96,6 +108,8 @@ class AiohttpClient:
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._connections is not None:
+            self._connections.close()
         await self._session.close()
 
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Object:
@@ -116,7 +130,14 @@ class AiohttpClient:
         return ObjectList(answer.get("items") or [], metadata["resourceVersion"], metadata.get("continue") or "")
 
     async def watch(
-        self, resource: Resource, namespace: str = "", *, resource_version: str, labels: str = "", timeout_s: int = 300
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        resource_version: str,
+        labels: str = "",
+        timeout_s: int = 300,
+        known: Callable[[str], bool] = lambda _: False,
     ) -> AsyncGenerator[WatchEvent, None]:
         query: dict[str, str | int] = {
             "watch": "true",
@@ -128,18 +149,19 @@ class AiohttpClient:
             query["labelSelector"] = labels
         silence = min(_WATCH_SILENCE_S, timeout_s + 5.0)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)
+        target = f"{resource.path(namespace)}?{urlencode(query)}"
         await self._fresh_credentials()
         try:
             async with self._session.get(
-                self._url(resource.path(namespace), query), headers=self._headers(), timeout=timeout, **self._options
+                self._url(target), headers=self._headers(), timeout=timeout, **self._options
             ) as response:
                 if response.status != 200:
-                    raise _error(response, await response.read())
+                    raise _error(await _answer(response), f"watch of {resource.plural}")
                 rest = b""
                 async for chunk in response.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n")
                     for line in lines:
-                        if line:
+                        if line and not _is_known(line, known):
                             yield _event(line)
         except TimeoutError as error:
             raise ApiError(0, "Timeout", f"watch of {resource.plural}: silent for {silence:.0f} s") from error
@@ -203,38 +225,45 @@ class AiohttpClient:
         content_type: str = _JSON,
     ) -> Object:
         await self._fresh_credentials()
-        response, answer = await self._send(method, path, query, body, content_type)
-        if response.status == 401:
+        answer = await self._send(method, path, query, body, content_type)
+        if answer.status == 401:
             # The token may have rotated between two refreshes: ask once more before we give up.
             await self._refresh_now()
-            response, answer = await self._send(method, path, query, body, content_type)
-        if response.status >= 300:
-            raise _error(response, answer)
+            answer = await self._send(method, path, query, body, content_type)
+        if answer.status >= 300:
+            raise _error(answer, f"{method} {path}")
         try:
-            return cast(Object, orjson.loads(answer))
+            return cast(Object, orjson.loads(answer.body))
         except orjson.JSONDecodeError as error:
             raise ApiError(0, "Unreachable", f"{method} {path}: the answer is not JSON") from error
 
     async def _send(
         self, method: str, path: str, query: dict[str, str | int] | None, body: Object | None, content_type: str
-    ) -> tuple[aiohttp.ClientResponse, bytes]:
-        data = None if body is None else orjson.dumps(body)
+    ) -> Answer:
+        data = b"" if body is None else orjson.dumps(body)
         headers = self._headers()
-        if data is not None:
+        if body is not None:
             headers["Content-Type"] = content_type
+        target = f"{path}?{_encoded(tuple(query.items()))}" if query else path
         try:
-            async with self._session.request(
-                method, self._url(path, query), data=data, headers=headers, **self._options
-            ) as response:
-                return response, await response.read()
+            if self._connections is None:
+                return await self._send_by_session(method, target, headers, data)
+            return await self._connections.call(
+                method, target, {**_ALWAYS, **headers}, data, timeout_s=_CALL_S, connect_s=_CONNECT_S
+            )
         except TimeoutError as error:
-            raise ApiError(0, "Timeout", f"{method} {path}: no answer within {_CALL.total:.0f} s") from error
+            raise ApiError(0, "Timeout", f"{method} {path}: no answer within {_CALL_S:.0f} s") from error
         except (ClientError, OSError) as error:
             raise ApiError(0, "Unreachable", f"{method} {path}: {error}") from error
 
-    def _url(self, path: str, query: dict[str, str | int] | None) -> URL:
-        text = f"{self._base}{path}?{urlencode(query)}" if query else f"{self._base}{path}"
-        return URL(text, encoded=True)
+    async def _send_by_session(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
+        async with self._session.request(
+            method, self._url(target), data=body or None, headers=headers, **self._options
+        ) as response:
+            return await _answer(response)
+
+    def _url(self, target: str) -> URL:
+        return URL(f"{self._base}{target}", encoded=True)
 
     def _headers(self) -> dict[str, str]:
         authorization = self.authorization()
@@ -259,9 +288,9 @@ def _require_file(path: str) -> None:
         raise ApiError(0, "Unreachable", f"kubeconfig {path}: no such file")
 
 
-def _tls(configuration: Any) -> ssl.SSLContext | bool:
+def _tls(configuration: Any) -> ssl.SSLContext | None:
     if not str(configuration.host).startswith("https"):
-        return True
+        return None
     context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
     if configuration.cert_file:
         context.load_cert_chain(configuration.cert_file, configuration.key_file)
@@ -269,6 +298,14 @@ def _tls(configuration: Any) -> ssl.SSLContext | bool:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _is_known(line: bytes, known: Callable[[str], bool]) -> bool:
+    if not line.startswith(_OF_OBJECTS):
+        return False
+    versions = _RESOURCE_VERSION.findall(line)
+    # Note: more than one where an object carries another's; then only a parser knows which is its own.
+    return len(versions) == 1 and known(versions[0].decode())
 
 
 def _event(line: bytes) -> WatchEvent:
@@ -282,18 +319,28 @@ def _event(line: bytes) -> WatchEvent:
     return WatchEvent(cast(EventType, event["type"]), event["object"])
 
 
-def _error(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
+@lru_cache(maxsize=64)
+def _encoded(query: tuple[tuple[str, str | int], ...]) -> str:
+    return urlencode(query)
+
+
+async def _answer(response: aiohttp.ClientResponse) -> Answer:
+    headers = {name.lower().encode(): value.encode() for name, value in response.headers.items()}
+    return Answer(response.status, headers, await response.read())
+
+
+def _error(answer: Answer, what: str) -> ApiError:
     try:
-        status = orjson.loads(body)
+        status = orjson.loads(answer.body)
     except orjson.JSONDecodeError:
         status = {}
     if not isinstance(status, dict):
         status = {}
-    seconds = response.headers.get("Retry-After", "")
-    message = status.get("message") or f"{response.method} {response.url.path}: {response.reason}"
-    retry_after = float(seconds) if seconds.isdecimal() else None
+    seconds = answer.headers.get(b"retry-after", b"")
+    message = status.get("message") or f"{what}: HTTP {answer.status}"
+    retry_after = float(seconds) if seconds.isdigit() else None
     causes = tuple(str(cause.get("reason")) for cause in (status.get("details") or {}).get("causes") or ())
-    return ApiError(response.status, status.get("reason") or response.reason or "", message, retry_after, causes)
+    return ApiError(answer.status, status.get("reason") or "", message, retry_after, causes)
 
 
 async def connect(kubeconfig: str | None, env: Env) -> AiohttpClient:

@@ -64,7 +64,10 @@ class Applier:
         self._count(resource.kind)
         # Note: what the API made of our intent is settled even where a comparison would not say so (a defaulting
         # webhook, say); otherwise we would apply the same for ever.
-        self._settled[memory] = (wanted, Packed(answer).digest)
+        now = cache.get(key)
+        if now is None or cache.resource_version(key) != answer["metadata"]["resourceVersion"]:
+            now = Packed(answer)  # somebody else was at it since
+        self._settled[memory] = (wanted, now.digest)
         return True
 
     def is_settled(self, resource: Resource, key: Key, live: Packed) -> bool:

@@ -68,6 +68,7 @@ class Cache(Generic[T]):
         self._listeners: list[OnChange[T]] = []
         self._writing: dict[Key, _Write[T]] = {}
         self._answered: dict[Key, _Answered] = {}
+        self._echoes: dict[str, Key] = {}
         self.synced = asyncio.Event()
         """Set once a whole list has been seen."""
 
@@ -151,9 +152,23 @@ class Cache(Generic[T]):
         echoed = any(seen == version for seen, _, _ in write.seen)
         if entry.resource_version == version and version != write.before and not echoed:
             self._answered[key] = _Answered(write.before, version)
+            self._echoes[version] = key
         others = [(change, old) for seen, change, old in write.seen if seen != version]
         if others:
             self._tell(others[0][0], key, others[0][1], entry.value)
+
+    def is_echo(self, version: str) -> bool:
+        """True, once, if an event's resourceVersion is that of an answer to our own write.
+
+        Notes the event: it need not be observed, nor even be read.
+        """
+        key = self._echoes.pop(version, None)
+        if key is None:
+            return False
+        answered = self._answered.get(key)
+        if answered is not None and answered.answer == version:
+            del self._answered[key]  # as in `observe`
+        return True
 
     def adopt(self, obj: Object) -> bool:
         """Take note of the answer to our own write, and tell nobody; the event that follows is then no news.
@@ -199,6 +214,7 @@ class Cache(Generic[T]):
         for key in gone:
             self._remove(key, resource_version)
         self._tombstones = {k: v for k, v in self._tombstones.items() if is_newer(v, resource_version)}
+        self._echoes.clear()  # one that has not come back by now may never
         unsure = [key for key, answered in self._answered.items() if not is_newer(answered.answer, resource_version)]
         for key in unsure:
             # A list hides what came before our write: better one look too many than a change that nobody sees.

@@ -5,7 +5,7 @@ Objects are plain dicts. Every method raises `ApiError`, also when the API does 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -77,9 +77,19 @@ class Client(Protocol):
         ...
 
     def watch(
-        self, resource: Resource, namespace: str = "", *, resource_version: str, labels: str = "", timeout_s: int = 300
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        resource_version: str,
+        labels: str = "",
+        timeout_s: int = 300,
+        known: Callable[[str], bool] = lambda _: False,
     ) -> AsyncGenerator[WatchEvent, None]:
-        """Changes after `resource_version`, until the server ends it after about `timeout_s`. 410: relist."""
+        """Changes after `resource_version`, until the server ends it after about `timeout_s`. 410: relist.
+
+        An object of which `known` says that its resourceVersion is no news may be left out, unread.
+        """
         ...
 
     async def apply(

@@ -109,6 +109,7 @@ class Informer(Generic[T]):
             resource_version=self._version,
             labels=options.labels,
             timeout_s=int(min(self._jittered(options.watch_s), until_relist)) + 1,
+            known=self.cache.is_echo,
         )
         async with aclosing(events):
             async for event in events:

@@ -1,15 +1,14 @@
 """What the operator knows of the cluster, and snapshots of it for the planner. Decides nothing.
 
-Children are kept packed; those that were looked at lately are kept as the planner's `Child` too. An object whose spec
-does not fit its kind is kept as a `Misfit`: it is told so, and what serves already stays as it is.
+Children are kept packed. An object whose spec does not fit its kind is kept as a `Misfit`: it is told so, and what
+serves already stays as it is.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import structlog
 
@@ -31,7 +30,6 @@ from insource.kube.resources import Key, Object, Resource
 
 SpecT = TypeVar("SpecT", bound=Spec)
 _log = structlog.get_logger(__name__)
-_HOT = 4096
 
 WORKLOADS = (resources.DEPLOYMENTS, resources.SERVICES, resources.CONTROLLER_REVISIONS)
 """Children of a ModelDeployment, found by `LABEL_DEPLOYMENT`."""
@@ -74,6 +72,13 @@ def _groups_of_pod(view: PodView) -> Iterable[Hashable]:
         yield ("deployment", view.namespace, view.deployment)
     if view.pod.vendor:
         yield ("vendor", view.namespace, view.pod.vendor)
+
+
+def _packer(kind: Resource) -> Callable[[Object], Packed]:
+    # A ControllerRevision's template is most of it, and seldom looked at: it stays packed.
+    if kind is resources.CONTROLLER_REVISIONS:
+        return Packed
+    return lambda obj: Packed(obj, child_of({"kind": kind.kind, **obj}))
 
 
 def _groups_of_child(child: Packed) -> Iterable[Hashable]:
@@ -156,8 +161,9 @@ class Caches:
         self.classes = Cache(parser_of(resources.ACCELERATOR_CLASSES, AcceleratorClassSpec))
         self.books = Cache(parser_of(resources.PRICE_BOOKS, PriceBookSpec))
         self.pods = Cache(_view, _groups_of_pod)
-        self.children: dict[Resource, Cache[Packed]] = {kind: Cache(Packed, _groups_of_child) for kind in CHILDREN}
-        self._hot: OrderedDict[tuple[str, Key], tuple[str, Child]] = OrderedDict()
+        self.children: dict[Resource, Cache[Packed]] = {
+            kind: Cache(_packer(kind), _groups_of_child) for kind in CHILDREN
+        }
         self._catalogue: Catalogue | None = None
         for cache in (self.models, self.runtimes, self.classes):
             cache.subscribe(self._forget_catalogue)
@@ -207,17 +213,10 @@ class Caches:
 
     def child(self, kind: Resource, key: Key, live: Packed, settled: Callable[[Resource, Key, Packed], bool]) -> Child:
         """One child as the planner wants it."""
-        if not settled(kind, key, live):
-            return child_of(live.unpack() | {"kind": kind.kind}, keep_live=True)
-        version = self.children[kind].resource_version(key)
-        hot = self._hot.get((kind.kind, key))
-        if hot is not None and hot[0] == version:
-            return hot[1]
-        child = child_of(live.unpack() | {"kind": kind.kind})
-        self._hot[kind.kind, key] = (version, child)
-        if len(self._hot) > _HOT:
-            self._hot.popitem(last=False)
-        return child
+        whole = not settled(kind, key, live)
+        if live.summary is not None and not whole:
+            return cast(Child, live.summary)
+        return child_of(live.unpack() | {"kind": kind.kind}, keep_live=whole)
 
     def _forget_catalogue(self, *_: object) -> None:
         self._catalogue = None

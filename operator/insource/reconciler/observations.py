@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from insource.api import conditions as c
 from insource.domain.problem import Problem
 from insource.kube.resources import Key
 
@@ -16,7 +17,7 @@ class Observations:
     """Applied versions per gateway, and credentials per Vendor. Empty answers mean: we do not know."""
 
     def __init__(self, gateway_urls: tuple[str, ...]) -> None:
-        self._applied: dict[str, Mapping[str, int]] = {url: {} for url in gateway_urls}
+        self._applied: dict[str, dict[str, int]] = {url: {} for url in gateway_urls}
         self._credentials: dict[Key, tuple[bool | None, str]] = {}
         self._refused: dict[str, Problem] = {}
         self._unready: dict[Key, str] = {}
@@ -27,10 +28,17 @@ class Observations:
         return tuple(answer.get(name, -1) for answer in self._applied.values())
 
     def note_applied(self, gateway_url: str, versions: Mapping[str, int]) -> set[str]:
-        """A gateway told its traffic version of each deployment: the names of those for which that is news."""
-        before = self._applied[gateway_url]
-        self._applied[gateway_url] = versions
-        return {name for name, _ in before.items() ^ versions.items()}
+        """A gateway told its traffic version of some deployments: the names of those for which that is news."""
+        known = self._applied[gateway_url]
+        news = {name for name, version in versions.items() if known.get(name) != version}
+        known.update(versions)
+        return news
+
+    def forget_deployment(self, deployment: Key) -> None:
+        """The deployment is gone, or what it waited for is written in its status."""
+        name = str(deployment)
+        for known in self._applied.values():
+            known.pop(name, None)
 
     def credentials(self, vendor: Key) -> tuple[bool | None, str]:
         """Whether the Vendor's adapters have its key (None: nobody could be asked), and what is wrong."""
@@ -75,7 +83,11 @@ class Observations:
         self._credentials.pop(vendor, None)
 
 
+def awaits_gateways(status: Mapping[str, Any]) -> bool:
+    """True while a ModelDeployment's status does not say that every gateway has applied the traffic it asks for."""
+    return bool(status.get("traffic")) and c.status_of(status.get("conditions") or (), c.TRAFFIC_APPLIED) != c.TRUE
+
+
 def unconfirmed(status: Mapping[str, Any], versions: tuple[int, ...]) -> bool:
-    """True while a gateway has not applied the traffic that a ModelDeployment's status asks for."""
-    traffic = status.get("traffic")
-    return traffic is not None and any(version < traffic["version"] for version in versions)
+    """True while a gateway has not applied the traffic that a ModelDeployment's status asks for, as far as we know."""
+    return awaits_gateways(status) and any(version < status["traffic"]["version"] for version in versions)

@@ -101,6 +101,7 @@ class Reconciler:
     async def _deployment(self, key: Key) -> float | None:
         deployment = self._caches.deployments.get(key)
         if deployment is None or deployment.deleting:  # garbage collection removes the children
+            self._observations.forget_deployment(key)
             return None
         cache = self._caches.deployments
         if isinstance(deployment, Misfit):

@@ -22,7 +22,7 @@ class AppliedDeployment(_Message):
 
 
 class Applied(_Message):
-    """`GET /applied`."""
+    """`GET /applied`, or `GET /applied?deployment=<namespace>/<name>&deployment=...` for some of them."""
 
     pod: str
     epoch: str

@@ -1,0 +1,193 @@
+"""Many small HTTP/1.1 calls to one server, each for a tenth of what a general client takes; parsed by httptools.
+
+Knows nothing of Kubernetes, redirects, cookies, compression or proxies. One call at a time on a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+from urllib.parse import urlsplit
+
+import httptools
+
+_IDLE_S = 15.0
+"""An idle connection is used again for so long: sooner than servers and balancers close them on their side."""
+
+
+class Answer(NamedTuple):
+    """A whole response; header names in lower case."""
+
+    status: int
+    headers: Mapping[bytes, bytes]
+    body: bytes
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, and the call that is on it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._answer: asyncio.Future[Answer] | None = None
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+        self._until_closed = False
+        self.reusable = True
+        self.idle_since = 0.0
+
+    async def call(self, request: bytes, timeout_s: float) -> Answer:
+        """Send a whole request and wait for the whole answer. `TimeoutError`, or `OSError` if the connection breaks."""
+        assert self._transport is not None
+        answer: asyncio.Future[Answer] = self._loop.create_future()
+        self._answer = answer
+        # Note: not asyncio.timeout, which takes as long as all the rest of this.
+        alarm = self._loop.call_later(timeout_s, self._fail, TimeoutError(f"no answer within {timeout_s:.0f} s"))
+        try:
+            self._transport.write(request)
+            return await answer
+        except BaseException:
+            self.close()  # the answer may still come: nobody must take it for his
+            raise
+        finally:
+            alarm.cancel()
+
+    def close(self) -> None:
+        """At once; never use it again."""
+        self.reusable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is None:
+            self.close()  # nobody asked
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(ConnectionError(f"not HTTP/1.1: {error}"))
+            self.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.reusable = False
+        if self._until_closed and error is None:
+            self._finish()
+        self._fail(ConnectionError(str(error) if error else "the server closed the connection"))
+
+    # httptools' side
+
+    def on_message_begin(self) -> None:
+        self._headers, self._body = {}, []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        chunked = b"chunked" in self._headers.get(b"transfer-encoding", b"").lower()
+        self._until_closed = not chunked and b"content-length" not in self._headers
+
+    def on_body(self, part: bytes) -> None:
+        self._body.append(part)
+
+    def on_message_complete(self) -> None:
+        if self._parser.get_status_code() >= 200:  # else more is to come
+            self.reusable = self.reusable and self._parser.should_keep_alive()
+            self._finish()
+
+    def _finish(self) -> None:
+        self._until_closed = False
+        answer, self._answer = self._answer, None
+        if answer is not None and not answer.done():
+            answer.set_result(Answer(self._parser.get_status_code(), self._headers, b"".join(self._body)))
+
+    def _fail(self, error: OSError) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+
+
+class Connections:
+    """Connections to the server of one URL, made as needed and used again. `close` them."""
+
+    def __init__(self, base_url: str, tls: ssl.SSLContext | None, server_name: str = "") -> None:
+        parts = urlsplit(base_url)
+        self._tls = tls
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if tls else 80)
+        self._server_name = (server_name or self._host) if tls else None
+        self._netloc = parts.netloc.rpartition("@")[2]
+        self._prefix = parts.path.rstrip("/")
+        self._idle: deque[_Connection] = deque()
+
+    async def call(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        timeout_s: float = 30.0,
+        connect_s: float = 5.0,
+    ) -> Answer:
+        """One request and its whole answer. `target` is path and query below the base URL's own path.
+
+        `TimeoutError` if connecting takes longer than `connect_s`, or the answer longer than `timeout_s`; `OSError`
+        if there is no connection, or it breaks before the answer is whole: then nobody knows what the server did.
+        """
+        request = self._request(method, target, headers, body)
+        connection = self._take()
+        if connection is None:
+            async with asyncio.timeout(connect_s):
+                connection = await self._connect()
+        answer = await connection.call(request, timeout_s)
+        self._give_back(connection)
+        return answer
+
+    def close(self) -> None:
+        """Close the idle connections; one in use closes with its call."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _request(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
+        lines = [f"{method} {self._prefix}{target} HTTP/1.1", f"Host: {self._netloc}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if body or method != "GET":
+            lines.append(f"Content-Length: {len(body)}")
+        head = "\r\n".join(lines)
+        if head.count("\r") != len(lines) - 1 or head.count("\n") != len(lines) - 1:
+            raise ConnectionError("a header or the path has a line break in it")
+        return head.encode() + b"\r\n\r\n" + body
+
+    def _take(self) -> _Connection | None:
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            connection = self._idle.pop()  # the one that was used last: the others may grow old and go
+            if connection.reusable and now - connection.idle_since < _IDLE_S:
+                return connection
+            connection.close()
+        return None
+
+    def _give_back(self, connection: _Connection) -> None:
+        if not connection.reusable:
+            connection.close()
+            return
+        now = connection.idle_since = asyncio.get_running_loop().time()
+        self._idle.append(connection)
+        while now - self._idle[0].idle_since >= _IDLE_S:
+            self._idle.popleft().close()
+
+    async def _connect(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            lambda: _Connection(loop), self._host, self._port, ssl=self._tls, server_hostname=self._server_name
+        )
+        return connection
