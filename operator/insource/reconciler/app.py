@@ -45,7 +45,7 @@ BY_KOPF = (
     resources.ACCELERATOR_CLASSES,
     resources.PRICE_BOOKS,
 )
-"""Few objects that change seldom. ModelDeployments have our own informer: see docs/decisions."""
+"""Few objects that change seldom. ModelDeployments have our own informer: see docs/decisions/0004."""
 _MASTER_CHECK_S = 2.0
 _KOPF_AGAIN_S = 3.0
 
@@ -201,7 +201,7 @@ class Operator:
 
 
 def _settle_memory() -> None:
-    """Keep the collector off what stays: at 10,000 objects one full collection stops everything for 100s of ms."""
+    """Keep the collector off what stays: a full collection walks every object and stops everything meanwhile."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
