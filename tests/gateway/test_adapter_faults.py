@@ -247,8 +247,10 @@ async def test_the_ledger_comes_back_and_its_token_changes(tmp_path: Path) -> No
         (tmp_path / "ledger-token").write_text("token-2\n")
         here.ledger.away = False
         await until(lambda: here.adapter.state().unshipped == 0)
+        assert (await here.post()).status == 200  # a batch that was under way may have carried the old token
+        await until(lambda: len(here.ledger.ends()) == 6)
         assert {end["outcome"] for end in here.ledger.ends().values()} == {"ok"}
-        assert (len(here.ledger.ends()), here.ledger.tokens[-1]) == (5, "Bearer token-2")
+        assert here.ledger.tokens[-1] == "Bearer token-2"
 
 
 async def test_one_bad_record_does_not_hold_up_the_others(tmp_path: Path) -> None:
