@@ -65,7 +65,7 @@ def environment(folder: Path, side: str, ip: str, server: int, ledger: int) -> d
 @asynccontextmanager
 async def running(values: dict[str, str], session: aiohttp.ClientSession) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "insource.adapter.server", env=values,
+        sys.executable, "-m", "insource", "adapter", env=values,
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import aiohttp
 import structlog
-import uvloop
 from aiohttp import web
 
 from insource.adapter.admin import admin_application
@@ -18,7 +17,7 @@ from insource.adapter.entrance import Entrance, Handler
 from insource.adapter.ledger import LedgerClient, Shipper
 from insource.adapter.metering.workers import MeasuringProcesses
 from insource.adapter.metrics import Metrics
-from insource.adapter.settings import InHouseSettings, Settings, settings_from_environment
+from insource.adapter.settings import InHouseSettings, Settings
 from insource.adapter.transcriptions import Transcriptions
 from insource.adapter.upload import Spool
 from insource.adapter.wal import WriteAheadLog
@@ -194,12 +193,3 @@ async def run_adapter(settings: Settings) -> None:
     finally:
         with contextlib.suppress(asyncio.CancelledError):
             await adapter.close()
-
-
-def main() -> None:
-    """`insource adapter`: settings from the environment, uvloop. Raises SettingsError."""
-    uvloop.run(run_adapter(settings_from_environment()))
-
-
-if __name__ == "__main__":
-    main()
