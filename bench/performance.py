@@ -22,6 +22,7 @@ file is not here, except in the remarks, which tell of earlier tries.
 """
 COMMANDS = {
     "gateway": "make bench-gateway",
+    "gateway_faults": "make bench-gateway-faults",
     "reconcile": "make bench-reconcile",
     "ledger": "make bench-ledger",
     "upload_memory": "make bench-upload-memory",

@@ -1,7 +1,7 @@
 """Child process: the gateway's agent with a world in memory, commanded by lines of JSON on standard input.
 
 `{"deployments": N}` makes N deployments; `{"split": [a, b]}` changes the weights of the first one, and is answered with
-the monotonic time at which the agent was told.
+the monotonic time at which the agent was told; `{"serve": [ports], "rescue": [ports]}` gives it other endpoints.
 """
 
 from __future__ import annotations
@@ -36,6 +36,24 @@ def view(key: DeploymentKey, version: int, ports: list[int], weights: list[int],
     return DeploymentView(key, version, version, serve=pools, clients=(CLIENT,), max_body_bytes=limit)
 
 
+def replicas(version: int, serve: list[int], rescue: list[int], limit: int) -> DeploymentView:
+    """The deployment with one in-house revision of several replicas, each by its two ports."""
+
+    def pools(role: Role, ports: list[int]) -> tuple[Pool, ...]:
+        addresses = tuple(("127.0.0.1", port) for port in sorted(ports))
+        return (Pool("inhouse", "r0", BackendKind.IN_HOUSE, "", role, 1, addresses),) if ports else ()
+
+    return DeploymentView(
+        DEPLOYMENT,
+        version,
+        version,
+        serve=pools(Role.SERVE, serve),
+        rescue=pools(Role.RESCUE, rescue),
+        clients=(CLIENT,),
+        max_body_bytes=limit,
+    )
+
+
 async def main(settings: dict[str, Any]) -> None:
     """Run the agent and obey."""
     state = Path(settings["state"])
@@ -65,7 +83,9 @@ async def main(settings: dict[str, Any]) -> None:
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         command = json.loads(line)
         version += 1
-        if "deployments" in command:
+        if "serve" in command:
+            source.put(replicas(version, command["serve"], command["rescue"], limit))
+        elif "deployments" in command:
             others = [DeploymentKey("bench", f"other-{n}") for n in range(command["deployments"] - 1)]
             first = view(DEPLOYMENT, version, ports, command["weights"], limit)
             source.put(first, *(view(key, version, ports[:1], [1], limit) for key in others))
