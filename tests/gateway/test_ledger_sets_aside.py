@@ -155,9 +155,9 @@ async def test_the_adapter_sets_aside_what_the_ledger_names(ledger: Ledger, tmp_
     wal.append(started("bad").model_copy(update={"number": 0}))
     wal.append(ended("a"))
     (tmp_path / "token").write_text("adapter")
-    token = WatchedFile(tmp_path / "token", first_line, "")
+    token = WatchedFile(tmp_path / "token", first_line, "", env.clock, 0.0)
     shipper = Shipper(wal, AdaptersLedger(ledger.url, token, ledger.session), env, Patience())
-    await shipper.ship_all()
+    await shipper.ship_present()
     assert (wal.unshipped, shipper.rejected) == (0, 1)
     (kept,) = (tmp_path / "wal" / "rejected.txt").read_text().splitlines()
     assert json.loads(kept)["attempt_id"] == "bad.0.1"
