@@ -18,7 +18,7 @@ from insource.adapter.settings import Patience
 from insource.adapter.wal import WriteAheadLog
 from insource.adapter.watched_file import WatchedFile, first_line
 from insource.env import system_env
-from insource.gateway.ledger_client import LedgerClient, SightingFields
+from insource.gateway.ledger_client import LedgerClient
 from tests.gateway.ledger_harness import Ledger, running_ledger
 from tests.unit.ledger_building import ended, sighted, started
 
@@ -40,12 +40,12 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
         yield running
 
 
-def fields(request_id: str, **changes: Any) -> SightingFields:
-    return {**sighted(request_id).model_dump(mode="json"), **changes}
+def line(request_id: str, **changes: Any) -> bytes:
+    return json.dumps({**sighted(request_id).model_dump(mode="json"), **changes}).encode()
 
 
-def batch(*sightings: SightingFields) -> str:
-    return json.dumps({"sightings": sightings})
+def batch(*sightings: bytes) -> bytes:
+    return b'{"sightings":[%b]}' % b",".join(sightings)
 
 
 async def known(ledger: Ledger) -> list[str]:
@@ -57,7 +57,7 @@ async def known(ledger: Ledger) -> list[str]:
 async def test_a_bad_sighting_is_named_and_the_others_are_taken(ledger: Ledger, what: str) -> None:
     with capture_logs() as logs:
         status, body, _ = await ledger.post(
-            "/v1/sightings", batch(fields("a"), fields("bad", **BAD_SIGHTINGS[what]), fields("b")), "gateway"
+            "/v1/sightings", batch(line("a"), line("bad", **BAD_SIGHTINGS[what]), line("b")), "gateway"
         )
     assert (status, body["accepted"]) == (200, 2)
     (rejected,) = body["rejected"]
@@ -66,7 +66,7 @@ async def test_a_bad_sighting_is_named_and_the_others_are_taken(ledger: Ledger, 
     assert SECRET not in json.dumps([rejected, logs])
     assert [each["count"] for each in logs if each["event"] == "sightings_rejected"] == [1]
     assert await known(ledger) == ["a.0.1", "b.0.1"]
-    _, again, _ = await ledger.post("/v1/sightings", batch(fields("a"), fields("b")), "gateway")
+    _, again, _ = await ledger.post("/v1/sightings", batch(line("a"), line("b")), "gateway")
     assert again["duplicates"] == 2
     async with ledger.session.get(ledger.url + "/metrics") as answer:
         assert 'insource_ledger_records_total{kind="sighting",result="rejected"} 1.0' in await answer.text()
@@ -86,7 +86,7 @@ async def test_many_kinds_of_bad_records_in_one_batch(ledger: Ledger) -> None:
 
 
 async def test_a_batch_without_any_valid_record_is_still_400(ledger: Ledger) -> None:
-    status, body, _ = await ledger.post("/v1/sightings", batch(fields("a", number=0)), "gateway")
+    status, body, _ = await ledger.post("/v1/sightings", batch(line("a", number=0)), "gateway")
     assert (status, body["error"]["param"]) == (400, "sightings[0].number")
     await ledger.still_serves()
 
@@ -95,11 +95,11 @@ async def test_the_agent_goes_on_after_a_bad_sighting(ledger: Ledger, tmp_path: 
     (tmp_path / "token").write_text("gateway")
     client = LedgerClient(ledger.url, tmp_path / "token")
     try:
-        assert await client.ship([fields("a"), fields("bad", number=0), fields("b")])
+        assert await client.ship([line("a"), line("bad", number=0), line("b")])
         assert client.rejected_total == 1
-        assert await client.ship([fields("bad", number=0), fields("worse", role="none")])
+        assert await client.ship([line("bad", number=0), line("worse", role="none")])
         assert client.rejected_total == 3
-        assert await client.ship([fields("a"), fields("huge", duration_ms=1 << 70), fields("c")])
+        assert await client.ship([line("a"), b'{"no json', line("c")])
         assert client.rejected_total == 4
     finally:
         await client.close()
@@ -123,7 +123,7 @@ async def test_the_agent_goes_on_where_the_ledger_refuses_whole_batches(tmp_path
     async with TestServer(app) as server:
         client = LedgerClient(str(server.make_url("")), tmp_path / "token")
         try:
-            assert await client.ship([fields(name) for name in ("a", "b", "bad", "c", "d")])
+            assert await client.ship([line(name) for name in ("a", "b", "bad", "c", "d")])
             assert (client.rejected_total, client.failures_total) == (1, 0)
         finally:
             await client.close()
@@ -142,7 +142,7 @@ async def test_the_agent_does_not_give_up_on_a_ledger_that_is_away(tmp_path: Pat
     async with TestServer(app) as server:
         client = LedgerClient(str(server.make_url("")), tmp_path / "token")
         try:
-            assert [await client.ship([fields("a")]) for _ in range(5)] == [False, False, False, False, True]
+            assert [await client.ship([line("a")]) for _ in range(5)] == [False, False, False, False, True]
             assert (client.rejected_total, client.failures_total) == (0, 4)
         finally:
             await client.close()
@@ -155,11 +155,11 @@ async def test_the_adapter_sets_aside_what_the_ledger_names(ledger: Ledger, tmp_
     wal.append(started("bad").model_copy(update={"number": 0}))
     wal.append(ended("a"))
     (tmp_path / "token").write_text("adapter")
-    token = WatchedFile(tmp_path / "token", first_line, "")
+    token = WatchedFile(tmp_path / "token", first_line, "", env.clock, 0.0)
     shipper = Shipper(wal, AdaptersLedger(ledger.url, token, ledger.session), env, Patience())
-    await shipper.ship_all()
+    await shipper.ship_present()
     assert (wal.unshipped, shipper.rejected) == (0, 1)
-    (line,) = (tmp_path / "wal" / "rejected.txt").read_text().splitlines()
-    assert json.loads(line)["attempt_id"] == "bad.0.1"
+    (kept,) = (tmp_path / "wal" / "rejected.txt").read_text().splitlines()
+    assert json.loads(kept)["attempt_id"] == "bad.0.1"
     assert await known(ledger) == ["a.0.1"]
     await wal.close()

@@ -37,13 +37,13 @@ def rotate(path: Path) -> Path:
     return target
 
 
-def drop_read(path: Path, positions: list[Position | None]) -> list[Path]:
-    """Delete the rotated files that every reader has left behind."""
+def drop_read(path: Path, position: Position | None) -> list[Path]:
+    """Delete the rotated files before the one of this position."""
     files = log_files(path)
     inodes = [each.stat().st_ino for each in files]
-    if any(position is None or position.inode not in inodes for position in positions):
+    if position is None or position.inode not in inodes:
         return []
-    keep_from = min(inodes.index(position.inode) for position in positions if position)
+    keep_from = inodes.index(position.inode)
     for each in files[:keep_from]:
         each.unlink()
     return files[:keep_from]
@@ -59,7 +59,7 @@ class LogReader:
 
     @property
     def position(self) -> Position | None:
-        """After the last line that was returned."""
+        """After the last line that was returned; None before the first reading."""
         return self._position
 
     def __enter__(self) -> LogReader:
@@ -74,11 +74,11 @@ class LogReader:
             self._file.close()
             self._file = None
 
-    def read(self, limit: int = READ_BYTES) -> list[bytes]:
+    def read(self, limit: int = READ_BYTES) -> bytes:
         """The next lines, about `limit` bytes; empty at the end."""
         while True:
             if self._file is None and not self._open():
-                return []
+                return b""
             # Note: asked before reading on. Envoy writes to the new file only after its last write to the old one.
             following = self._following()
             lines = self._lines(limit)
@@ -100,14 +100,14 @@ class LogReader:
             self._position = Position(self._position.inode, 0)
         return True
 
-    def _lines(self, limit: int) -> list[bytes]:
+    def _lines(self, limit: int) -> bytes:
         assert self._file is not None
         assert self._position is not None
         self._file.seek(self._position.offset)
         data = self._file.read(limit)
         whole = data[: data.rfind(b"\n") + 1]
         self._position = Position(self._position.inode, self._position.offset + len(whole))
-        return whole.splitlines()
+        return whole
 
     def _following(self) -> Path | None:
         """The next file, once something is in it."""

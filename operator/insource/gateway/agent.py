@@ -21,11 +21,12 @@ from insource.gateway.admin import AdminAnswers, admin_application
 from insource.gateway.ads import Configuration, serve_ads
 from insource.gateway.application import Applications
 from insource.gateway.envoy_admin import EnvoyAdmin
-from insource.gateway.follower import EvidenceFollower, SightingFollower
+from insource.gateway.follower import Follower
 from insource.gateway.ledger_client import LedgerClient
 from insource.gateway.paths import GatewayPaths
 from insource.gateway.publication import Publication
 from insource.gateway.settings import AgentSettings
+from insource.gateway.shipping import Shipper
 from insource.gateway.sources import KubeSource, Source
 from insource.gateway.view import DeploymentKey
 from insource.kube.aiohttp_client import connect
@@ -50,8 +51,8 @@ class Agent:
         self._envoy = EnvoyAdmin(self._paths.admin_socket)
         self._ledger = LedgerClient(settings.ledger_url, settings.ledger_token_file)
         self._master = read_master(settings.master_file)
-        self._evidence = EvidenceFollower(self._paths.access_log, self._paths.evidence, env)
-        self._sightings = SightingFollower(self._paths.access_log, self._paths.shipped, env, self._ledger.ship)
+        self._evidence = Follower(self._paths.access_log, self._paths.evidence, self._paths.outbox, env)
+        self._sightings = Shipper(self._evidence, self._paths.shipped, env, self._ledger.ship)
         self._publication = Publication(
             source,
             self._configuration,
@@ -182,7 +183,9 @@ class Agent:
         gauge("sightings_conflicts_total", "attempts told twice, differently", self._ledger.conflicts_total)
         gauge("sightings_rejected_total", "attempts that the ledger will never take", self._ledger.rejected_total)
         gauge("log_bytes", "access logs on disk", self._log_bytes())
-        gauge("log_lost_bytes", "access logs dropped before the ledger had them", self._lost_bytes)
+        gauge("log_lost_bytes", "access logs dropped before they were read", self._lost_bytes)
+        gauge("sightings_bytes", "sightings on disk, most of them not yet shipped", self._evidence.outbox.size_bytes())
+        gauge("sightings_lost_bytes", "sightings dropped before the ledger had them", self._sightings.lost_bytes)
         gauge("log_unreadable_total", "lines that made no sense", self._evidence.unreadable_total)
         gauge("duplicate_client_keys", "client Secrets left out", len(self._publication.duplicate_secrets))
         attempts = Gauge(
@@ -233,6 +236,7 @@ class Agent:
             await self._env.clock.sleep(HOUSEKEEPING_S)
             with contextlib.suppress(*_AWAY):
                 await self._rotate()
+            self._sightings.keep_below(self._settings.keep_bytes)
             self._reread_master()
 
     def _reread_master(self) -> None:
@@ -256,10 +260,10 @@ class Agent:
         if log.stat().st_size > self._settings.rotate_bytes:
             access_log.rotate(log)
             await self._envoy.reopen_logs()
-        access_log.drop_read(log, [self._evidence.position, self._sightings.position])
+        access_log.drop_read(log, self._evidence.position)
         while self._log_bytes() > self._settings.keep_bytes and len(files := access_log.log_files(log)) > 1:
             self._lost_bytes += files[0].stat().st_size
-            _log.error("access_log_dropped", file=files[0].name, reason="the ledger has been away for too long")
+            _log.error("access_log_dropped", file=files[0].name, reason="it could not be read in time")
             files[0].unlink()
 
     def _log_bytes(self) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from insource.gateway.joining import Decided
-from insource.gateway.log_lines import Attempt, Request
+from insource.gateway.log_lines import Line, Request
 from insource.gateway.view import HOLD
 from insource.wire.gateway import Count, Evidence, LatencyHistogram
 from insource.wire.vocabulary import Outcome, Role
@@ -39,8 +39,8 @@ class Counters:
 
     def __init__(self, epoch: str) -> None:
         self.epoch = epoch
-        self._first: Counter[tuple[Side, str]] = Counter()
-        self._all: Counter[tuple[Side, str]] = Counter()
+        self._counts: dict[tuple[Side, str], list[int]] = {}
+        """(side, outcome) -> attempts with number 1, attempts with any."""
         self._latencies: dict[Side, _Histogram] = {}
         self._finished: Counter[str] = Counter()
         self._spilled: Counter[str] = Counter()
@@ -53,26 +53,29 @@ class Counters:
                 self._spilled[attempt.deployment] += 1
             if attempt.hop or role == HOLD or not role:
                 continue
-            side = (attempt.deployment, attempt.backend, attempt.revision, role)
-            key = (side, outcome)
-            self._all[key] = self._all.get(key, 0) + 1
+            side: Side = attempt[3:7]
+            counts = self._counts.get((side, outcome))
+            if counts is None:
+                counts = self._counts[side, outcome] = [0, 0]
+            counts[1] += 1
             if attempt.number == 1:
-                self._first[key] = self._first.get(key, 0) + 1
+                counts[0] += 1
                 if outcome == OK:
                     self._latency(side).add(attempt.duration_ms)
 
-    def finish(self, lines: Iterable[Attempt | Request]) -> None:
+    def finish(self, lines: Iterable[Line]) -> None:
         """Clients' requests that are over. Those that were refused before any attempt do not count as arrivals."""
         finished = self._finished
         for line in lines:
-            if type(line) is Request and not line.hop and line.deployment and line.attempts:
-                finished[line.deployment] = finished.get(line.deployment, 0) + 1
+            if type(line) is Request:
+                last = line.last
+                if last.number and last.deployment and not last.hop:
+                    finished[last.deployment] = finished.get(last.deployment, 0) + 1
 
     def forget(self, deployment: str) -> None:
         """The deployment has gone: its counters would be kept for ever otherwise."""
-        for counter in (self._first, self._all):
-            for key in [key for key in counter if key[0][0] == deployment]:
-                del counter[key]
+        for key in [key for key in self._counts if key[0][0] == deployment]:
+            del self._counts[key]
         for side in [side for side in self._latencies if side[0] == deployment]:
             del self._latencies[side]
         self._finished.pop(deployment, None)
@@ -101,10 +104,10 @@ class Counters:
                 revision=side[2],
                 role=side[3],
                 outcome=outcome,
-                first=self._first[side, outcome],
+                first=first,
                 all=total,
             )
-            for (side, outcome), total in sorted(self._all.items())
+            for (side, outcome), (first, total) in sorted(self._counts.items())
         )
         latencies = tuple(
             LatencyHistogram(
@@ -120,12 +123,16 @@ class Counters:
         )
         return Evidence(pod=pod, epoch=self.epoch, counts=counts, latencies=latencies)
 
+    def copy(self) -> Counters:
+        """As it is now, for readers; it does not change any more."""
+        return Counters.load(self.dump())
+
     def dump(self) -> dict[str, Any]:
         """Everything as JSON data."""
         return {
             "epoch": self.epoch,
             "bounds_ms": BOUNDS_MS,
-            "counts": [[*side, outcome, self._first[side, outcome], n] for (side, outcome), n in self._all.items()],
+            "counts": [[*side, outcome, *counts] for (side, outcome), counts in self._counts.items()],
             "latencies": [[*side, each.counts, each.sum_ms] for side, each in self._latencies.items()],
             "finished": dict(self._finished),
             "spilled": dict(self._spilled),
@@ -138,9 +145,7 @@ class Counters:
             raise ValueError("histograms of another version")
         counters = Counters(document["epoch"])
         for *side, outcome, first, total in document["counts"]:
-            key = ((side[0], side[1], side[2], side[3]), outcome)
-            counters._first[key] = first
-            counters._all[key] = total
+            counters._counts[(side[0], side[1], side[2], side[3]), outcome] = [first, total]
         for *side, counts, sum_ms in document["latencies"]:
             counters._latencies[side[0], side[1], side[2], side[3]] = _Histogram(list(counts), sum_ms)
         counters._finished.update(document["finished"])

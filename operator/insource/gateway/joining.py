@@ -1,8 +1,8 @@
-"""Attempt lines meet their request line: only then is an attempt's outcome known. No I/O.
+"""From lines to decided attempts: only when a request is over is the outcome of its attempts known. No I/O.
 
-Envoy writes an attempt's line before its request's line, except where the client left: then the last one comes after
-it. A request line that never comes belongs to an Envoy that died: a line of its successor (another `boot`), or age,
-ends the waiting.
+An ordinary request has one line, which tells its one attempt. Attempts with lines of their own come before their
+request's line, except where the client left: then the last one comes after it. A request line that never comes belongs
+to an Envoy that died: a line of its successor (another `boot`), or age, ends the waiting.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from insource.gateway.log_lines import Attempt, Request
+from insource.gateway.log_lines import Attempt, Line, Request
 from insource.gateway.outcomes import decide_outcome
 
 MOST_WAITING = 100_000
 MOST_ENDED = 1000
-"""Requests that ended with fewer attempt lines than attempts; the missing line is a few lines away, or never comes."""
+"""Requests that ended and of which a line may still come; it is a few lines away, or never comes."""
 
 Key = tuple[str, str]
 """(request id, hop)."""
@@ -34,24 +34,21 @@ class Joiner:
 
     def __init__(self) -> None:
         self._waiting: dict[Key, list[Attempt]] = {}
-        self._ended: dict[Key, Request] = {}
+        self._ended: dict[Key, tuple[Attempt, bool]] = {}
+        """The request's line, and whether it has told its attempt already."""
         self._boot = ""
 
-    def feed(self, lines: Iterable[Attempt | Request]) -> list[Decided]:
+    def feed(self, lines: Iterable[Line]) -> list[Decided]:
         """Take in the next lines; what is decided by them, in order."""
         decided: list[Decided] = []
         for line in lines:
-            if line.boot != self._boot:
-                boot = self._boot = line.boot
-                self._ended.clear()
-                self._give_up(lambda attempt, boot=boot: attempt.boot != boot, decided)  # type: ignore[misc]
-            key = (line[0], line[1])
-            if type(line) is Request:
-                self._end(key, line, decided)
-            elif key in self._ended:
-                _decide([line], self._ended[key], decided)  # type: ignore[list-item]
+            attempt = line.last if isinstance(line, Request) else line
+            if attempt.boot != self._boot:
+                self._rebooted(attempt.boot, decided)
+            if attempt is line:
+                self._attempt(attempt, decided)
             else:
-                self._wait(key, line, decided)  # type: ignore[arg-type]
+                self._end(attempt, decided)
         return decided
 
     def expire(self, before_ms: int) -> list[Decided]:
@@ -62,11 +59,10 @@ class Joiner:
 
     def dump(self) -> dict[str, Any]:
         """Everything that waits, as JSON data."""
-        waiting = [attempt._asdict() for attempts in self._waiting.values() for attempt in attempts]
         return {
             "boot": self._boot,
-            "waiting": waiting,
-            "ended": [request._asdict() for request in self._ended.values()],
+            "waiting": [list(attempt) for attempts in self._waiting.values() for attempt in attempts],
+            "ended": [[list(request), told] for request, told in self._ended.values()],
         }
 
     @staticmethod
@@ -75,21 +71,39 @@ class Joiner:
         joiner = Joiner()
         joiner._boot = document["boot"]
         for each in document["waiting"]:
-            attempt = Attempt(**each)
+            attempt = Attempt(*each)
             joiner._waiting.setdefault((attempt.request_id, attempt.hop), []).append(attempt)
-        for each in document["ended"]:
-            request = Request(**each)
-            joiner._ended[request.request_id, request.hop] = request
+        for each, told in document["ended"]:
+            request = Attempt(*each)
+            joiner._ended[request.request_id, request.hop] = (request, told)
         return joiner
 
-    def _end(self, key: Key, request: Request, decided: list[Decided]) -> None:
-        attempts = self._waiting.pop(key, None) or []
-        if len(attempts) < request.attempts:
-            self._ended[key] = request
-            if len(self._ended) > MOST_ENDED:
-                del self._ended[next(iter(self._ended))]
+    def _attempt(self, attempt: Attempt, decided: list[Decided]) -> None:
+        key = (attempt.request_id, attempt.hop)
+        request, told = self._ended.get(key, (None, False))
+        if request is None:
+            self._wait(key, attempt, decided)
+        elif not told:
+            _decide([attempt], request, decided)
+
+    def _end(self, request: Attempt, decided: list[Decided]) -> None:
+        key = (request.request_id, request.hop)
+        attempts = self._waiting.pop(key, None)
         if attempts:
+            if len(attempts) < request.number:
+                self._remember(key, request, told=False)
             _decide(attempts, request, decided)
+        elif request.number == 1 and request.role:
+            if request.flags:
+                self._remember(key, request, told=True)
+            _decide([request], request, decided)
+        elif request.number:
+            self._remember(key, request, told=False)
+
+    def _remember(self, key: Key, request: Attempt, *, told: bool) -> None:
+        self._ended[key] = (request, told)
+        if len(self._ended) > MOST_ENDED:
+            del self._ended[next(iter(self._ended))]
 
     def _wait(self, key: Key, attempt: Attempt, decided: list[Decided]) -> None:
         waiting = self._waiting
@@ -100,14 +114,19 @@ class Joiner:
         if len(waiting) > MOST_WAITING:
             _decide(waiting.pop(next(iter(waiting))), None, decided)
 
+    def _rebooted(self, boot: str, decided: list[Decided]) -> None:
+        self._boot = boot
+        self._ended.clear()
+        self._give_up(lambda attempt: attempt.boot != boot, decided)
+
     def _give_up(self, condition: Callable[[Attempt], bool], decided: list[Decided]) -> None:
         hopeless = [key for key, attempts in self._waiting.items() if condition(attempts[0])]
         for key in hopeless:
             _decide(self._waiting.pop(key), None, decided)
 
 
-def _decide(attempts: list[Attempt], request: Request | None, decided: list[Decided]) -> None:
-    final = max(attempt.number for attempt in attempts) if request is None else request.attempts
+def _decide(attempts: list[Attempt], request: Attempt | None, decided: list[Decided]) -> None:
+    final = max(attempt.number for attempt in attempts) if request is None else request.number
     ended = None if request is None else request.flags
     for attempt in attempts:
         outcome = decide_outcome(attempt.flags, attempt.word, attempt.number >= final, ended)

@@ -1,6 +1,6 @@
 """The access log's lines, read: attempts and requests. The writing half is `render.logs`.
 
-Every request pays for what happens here, so lines are tuples, and texts stay texts until somebody needs a number.
+Every request pays for what happens here, so lines are tuples, and a whole piece of the log is parsed at once.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from insource.gateway.render.logs import ATTEMPT
+from insource.gateway.render.logs import REQUEST
 
 
 class Attempt(NamedTuple):
-    """One attempt, as the router logged it."""
+    """One attempt. The order is that of `render.logs.FIELDS`."""
 
     request_id: str
     hop: str
     number: int
+    """0 in a request's line: it was refused before any attempt."""
     deployment: str
     """`<namespace>/<name>`."""
     backend: str
@@ -36,67 +37,67 @@ class Attempt(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One request at the end, as the listener logged it."""
+    """One request at its end, as the listener logged it."""
 
-    request_id: str
-    hop: str
-    deployment: str
-    attempts: int
-    code: int
-    flags: str
-    boot: str
+    last: Attempt
+    """Its last attempt; code, flags, start and duration are the whole request's."""
 
 
-def parse_line(line: bytes) -> Attempt | Request | None:
-    """One line; None for what is none of ours.
+Line = Attempt | Request
 
-    Note: where Envoy died in the middle of a line, its successor continues on the same line.
-    """
+
+def parse_lines(piece: bytes) -> tuple[list[Line], int]:
+    """The lines of a piece of the log (whole ones), and how many made no sense."""
+    if not piece:
+        return [], 0
     try:
-        document = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        start = line.rfind(b"{")
-        if start <= 0:
-            return None
-        try:
-            document = orjson.loads(line[start:])
-        except orjson.JSONDecodeError:
-            return None
+        return [_line(document) for document in orjson.loads(b"[%b]" % piece.rstrip(b"\n").replace(b"\n", b","))], 0
+    except (orjson.JSONDecodeError, *_NONSENSE):
+        return _parse_each(piece)
+
+
+_NONSENSE = (KeyError, ValueError, TypeError, AttributeError, IndexError)
+
+
+def _parse_each(piece: bytes) -> tuple[list[Line], int]:
+    """Where Envoy died in the middle of a line, its successor continues on the same line."""
+    lines: list[Line] = []
+    unreadable = 0
+    for raw in piece.splitlines():
+        start = 0
+        while (end := raw.find(b"{", start + 1)) > 0:
+            unreadable += not _take(raw[start:end], lines)
+            start = end
+        unreadable += not _take(raw[start:], lines)
+    return lines, unreadable
+
+
+def _take(raw: bytes, lines: list[Line]) -> bool:
     try:
-        return _attempt(document) if document["k"] == ATTEMPT else _request(document)
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return None
+        lines.append(_line(orjson.loads(raw)))
+    except (orjson.JSONDecodeError, *_NONSENSE):
+        return False
+    return True
 
 
-def _attempt(line: dict[str, Any]) -> Attempt:
-    flags = line["flags"]
-    return Attempt(
-        line["id"],
-        line["hop"] or "",
-        int(line["n"]),
-        line["dep"] or "",
-        line["backend"] or "",
-        line["revision"] or "",
-        line["role"] or "",
-        line["kind"] or "",
-        line["vendor"] or "",
-        line["code"] or 0,
+def _line(document: dict[str, Any]) -> Line:
+    ((key, row),) = document.items()
+    request_id, hop, number, deployment, backend, revision, role, kind, vendor, code, flags, word, at, ms, boot = row
+    attempt = Attempt(
+        request_id or "",
+        hop or "",
+        int(number or 0),
+        deployment or "",
+        backend or "",
+        revision or "",
+        role or "",
+        kind or "",
+        vendor or "",
+        code or 0,
         "" if flags is None or flags == "-" else flags,
-        line["outcome"] or "",
-        int(line["at"]),
-        line["ms"] or 0,
-        line["boot"],
+        word or "",
+        int(at),
+        ms or 0,
+        boot,
     )
-
-
-def _request(line: dict[str, Any]) -> Request:
-    flags = line["flags"]
-    return Request(
-        line["id"] or "",
-        line["hop"] or "",
-        line["dep"] or "",
-        line["n"] or 0,
-        line["code"] or 0,
-        "" if flags is None or flags == "-" else flags,
-        line["boot"],
-    )
+    return Request(attempt) if key == REQUEST else attempt

@@ -66,8 +66,13 @@ class GatewayPaths:
         return self.state_dir / "evidence.json"
 
     @property
+    def outbox(self) -> Path:
+        """Sightings that the ledger does not have yet."""
+        return self.state_dir / "sightings"
+
+    @property
     def shipped(self) -> Path:
-        return self.state_dir / "sightings.json"
+        return self.outbox / "shipped.json"
 
     @property
     def spool(self) -> Path:

@@ -29,7 +29,8 @@ class AgentSettings:
     rotate_bytes: int = 64 << 20
     """The access log is rotated above this."""
     keep_bytes: int = 4 << 30
-    """Rotated logs that the ledger has not acknowledged are kept up to this; then the oldest go, with an error."""
+    """Sightings that the ledger has not acknowledged are kept up to this, and rotated logs that were not read; then the
+    oldest go, with an error."""
     drain_limit_s: float = 3600.0
     fresh_within_s: float = 3.0
     """How long Envoy waits for the API server's present state before it is given the last snapshot."""

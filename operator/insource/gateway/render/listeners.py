@@ -103,7 +103,7 @@ def _manager(kind: str, settings: ListenerSettings, filters: list[Json]) -> Json
         "server_name": "insource",
         "scoped_routes": _scoped_routes(),
         "access_log": logs.request_log(settings.access_log, settings.boot),
-        "http_filters": [*filters, router],
+        "http_filters": [*filters, logs.outcome_filter(), router],
         "local_reply_config": local_reply_config(),
         "normalize_path": True,
         "merge_slashes": True,

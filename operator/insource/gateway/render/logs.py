@@ -1,54 +1,93 @@
-"""The access log's lines: one per attempt (the router's) and one per request (the listener's), in one file.
+"""The access log: a line per request, and one for each attempt that the request's line does not tell whole.
 
-Only what `gateway.log_lines` reads is written: every field costs CPU on every request. Never a header that a
-client chooses, and never a key, a token or a path.
+A request's line describes its last attempt, too. What it cannot tell are attempts that were retried, and when a second
+or later one began: these have lines of their own. Every line is one JSON list, in the order of `FIELDS`. Only what
+`gateway.log_lines` reads is written: every field costs CPU on every request. Never a header that a client chooses, and
+never a key, a token or a path.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from insource.gateway.render import names
+from insource.wire import headers
+
 Json = dict[str, Any]
 
 ATTEMPT = "a"
 REQUEST = "r"
-
-_COMMON = {
-    "id": "%REQ(X-REQUEST-ID)%",
-    "hop": "%REQ(X-INSOURCE-HOP)%",
-    "dep": "%METADATA(ROUTE:insource:deployment)%",
-    "code": "%RESPONSE_CODE%",
-    "flags": "%RESPONSE_FLAGS%",
-}
-_ATTEMPT_FIELDS = {
-    **_COMMON,
-    "n": "%REQ(X-ENVOY-ATTEMPT-COUNT)%",
-    "backend": "%UPSTREAM_METADATA(insource:backend)%",
-    "revision": "%UPSTREAM_METADATA(insource:revision)%",
-    "role": "%UPSTREAM_METADATA(insource:role)%",
-    "kind": "%UPSTREAM_METADATA(insource:kind)%",
-    "vendor": "%UPSTREAM_METADATA(insource:vendor)%",
-    "outcome": "%RESP(X-INSOURCE-OUTCOME)%",
-    "at": "%START_TIME(%s%3f)%",
-    "ms": "%DURATION%",
-}
-_REQUEST_FIELDS = {**_COMMON, "n": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"}
+NUMBER, WORD, BOOT = "<number>", "<word>", "<boot>"
+FIELDS = (
+    f"%REQ({headers.REQUEST_ID})%",
+    f"%REQ({headers.HOP})%",
+    NUMBER,
+    f"%METADATA(ROUTE:{names.METADATA}:deployment)%",
+    f"%UPSTREAM_METADATA({names.METADATA}:backend)%",
+    f"%UPSTREAM_METADATA({names.METADATA}:revision)%",
+    f"%UPSTREAM_METADATA({names.METADATA}:role)%",
+    f"%UPSTREAM_METADATA({names.METADATA}:kind)%",
+    f"%UPSTREAM_METADATA({names.METADATA}:vendor)%",
+    "%RESPONSE_CODE%",
+    "%RESPONSE_FLAGS%",
+    WORD,
+    "%START_TIME(%s%3f)%",
+    "%DURATION%",
+    BOOT,
+)
+OUTCOME = "outcome"
+"""Where the request's line finds the outcome header: by then it has been taken off the answer."""
+UNFINISHED_CODES = (0, 429, 502, 503)
+"""Of attempts that may be retried, or that ended without an answer."""
 
 
 def attempt_log(path: str, boot: str) -> list[Json]:
     """`Router.upstream_log`. `boot` names this start of Envoy: an attempt of an earlier one is never completed."""
-    return _file(path, {**_ATTEMPT_FIELDS, "k": ATTEMPT, "boot": boot})
+    word, number = f"%RESP({headers.OUTCOME})%", f"%REQ({headers.ATTEMPT_COUNT})%"
+    return [{**_file(path, ATTEMPT, {NUMBER: number, WORD: word, BOOT: boot}), "filter": _not_told_by_the_request()}]
 
 
 def request_log(path: str, boot: str) -> list[Json]:
     """`HttpConnectionManager.access_log`."""
-    return _file(path, {**_REQUEST_FIELDS, "k": REQUEST, "boot": boot})
+    word, number = f"%DYNAMIC_METADATA({names.METADATA}:{OUTCOME})%", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"
+    return [_file(path, REQUEST, {NUMBER: number, WORD: word, BOOT: boot})]
 
 
-def _file(path: str, fields: dict[str, str]) -> list[Json]:
-    config = {
-        "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-        "path": path,
-        "log_format": {"json_format": fields},
+def outcome_filter() -> Json:
+    """The filter that notes the outcome header for `request_log`."""
+    noted = {"metadata_namespace": names.METADATA, "key": OUTCOME, "type": "STRING"}
+    return {
+        "name": "insource.outcome",
+        "typed_config": {
+            "@type": names.TYPE + "envoy.extensions.filters.http.header_to_metadata.v3.Config",
+            "response_rules": [{"header": headers.OUTCOME, "on_header_present": noted}],
+        },
     }
-    return [{"name": "file", "typed_config": config}]
+
+
+def _not_told_by_the_request() -> Json:
+    first = {"name": headers.ATTEMPT_COUNT, "string_match": {"exact": "1"}, "invert_match": True}
+    return {
+        "or_filter": {
+            "filters": [
+                {"response_flag_filter": {}},
+                {"header_filter": {"header": first}},
+                *({"status_code_filter": status_is(code)} for code in UNFINISHED_CODES),
+            ]
+        }
+    }
+
+
+def status_is(code: int) -> Json:
+    """A comparison with one status."""
+    # Note: Envoy demands a runtime key beside the value; nothing ever sets this one.
+    return {"comparison": {"op": "EQ", "value": {"default_value": code, "runtime_key": "insource.unused"}}}
+
+
+def _file(path: str, key: str, values: dict[str, str]) -> Json:
+    config = {
+        "@type": names.TYPE + "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        "path": path,
+        "log_format": {"json_format": {key: [values.get(field, field) for field in FIELDS]}},
+    }
+    return {"name": "file", "typed_config": config}

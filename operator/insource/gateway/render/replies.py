@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from insource.gateway.render.logs import status_is
 from insource.wire.errors import error_body
 
 Json = dict[str, Any]
@@ -68,9 +69,7 @@ def _reply(condition: Json, message: str, error_type: str, code: str, *extra: tu
 
 
 def _status(code: int) -> Json:
-    # Note: Envoy demands a runtime key beside the value; nothing ever sets this one.
-    value = {"default_value": code, "runtime_key": "insource.unused"}
-    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
+    return {"status_code_filter": status_is(code)}
 
 
 def _flags(*flags: str) -> Json:
