@@ -64,6 +64,32 @@ def test_two_status_writes_until_ready(gateways: int, replicas: int) -> None:
     assert world.events == ["Normal Serving"]
 
 
+def test_gateways_that_are_on_time_cost_no_write_of_their_own() -> None:
+    world = World()
+    world.gateways = (0,)
+    world.settle()
+    world.ready(1)
+    plan = world.step()
+    assert plan.status is None, "replicas are ready before the gateway: that can wait"
+    assert plan.requeue_after_s is not None
+    world.gateways = (1,)
+    world.settle()
+    assert world.is_ready()
+    assert world.status_writes == 2
+
+
+def test_gateways_that_are_late_are_told_of() -> None:
+    world = World()
+    world.gateways = (0,)
+    world.settle()
+    world.ready(1)
+    world.step()
+    world.second += 30
+    world.settle()
+    assert world.condition(c.READY)["reason"] == "ApplyingTraffic"
+    assert world.step().empty
+
+
 def test_ready_waits_for_every_gateway() -> None:
     world = World()
     world.gateways = (0, 0)

@@ -26,7 +26,7 @@ def plan_misfit(misfit: Misfit, now: str) -> Plan:
     if misfit.deleting:
         return NO_PLAN
     status = stalled_status(problem_of(misfit), misfit.generation, misfit.status, now)
-    if not worth_writing(status, misfit.status):
+    if not worth_writing(status, misfit.status, now):
         return NO_PLAN
     return Plan(status=status, events=events_between(misfit.status, status))
 

@@ -102,7 +102,7 @@ def plan_namespace(snapshot: NamespaceSnapshot) -> Plan:
 
 def _with_status(snapshot: DeploymentSnapshot, status: Manifest, plan: Plan) -> Plan:
     previous = snapshot.deployment.status
-    if not worth_writing(status, previous):
+    if not worth_writing(status, previous, snapshot.now):
         return plan
     return Plan(
         applies=plan.applies,

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from insource.api import conditions as c
 from insource.api.conditions import Condition
 from insource.domain.problem import Problem
 from insource.domain.snapshot import Event, Manifest
+
+GATEWAYS_PATIENCE_S = 30.0
+"""So long after traffic has changed, gateways that have not applied it are worth a status write of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +110,11 @@ def stalled_status(problem: Problem, generation: int, previous: Mapping[str, Any
     return {**previous, "observedGeneration": generation, "conditions": rendered}
 
 
-def worth_writing(new: Mapping[str, Any], previous: Mapping[str, Any]) -> bool:
+def worth_writing(new: Mapping[str, Any], previous: Mapping[str, Any], now: str) -> bool:
     """False if `new` says nothing that cannot wait for the next write.
 
-    While we are working towards Ready, a condition that turns from Unknown to True, a count, or another wording waits.
+    While we are working towards Ready, a condition that turns from Unknown to True, a count, or another wording waits;
+    so do gateways that are the last thing in the way, unless they take longer than `GATEWAYS_PATIENCE_S`.
     """
     if new == previous:
         return False
@@ -120,7 +125,8 @@ def worth_writing(new: Mapping[str, Any], previous: Mapping[str, Any]) -> bool:
     before = {item["type"]: item for item in previous.get("conditions") or ()}
     if before.keys() != {item["type"] for item in new["conditions"]}:
         return True
-    return any(_is_news(item, before[item["type"]]) for item in new["conditions"])
+    soon = _gateways_are_on_time(new["conditions"], now)
+    return any(_is_news(item, before[item["type"]], soon=soon) for item in new["conditions"])
 
 
 def events_between(previous: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Event, ...]:
@@ -158,7 +164,20 @@ def _moved(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> str:
     return f"all traffic moves from {names[0]} to {names[-1]} (version {new['version']})"
 
 
-def _is_news(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+def _gateways_are_on_time(conditions: Iterable[Mapping[str, Any]], now: str) -> bool:
+    applied = next((item for item in conditions if item["type"] == c.TRAFFIC_APPLIED), None)
+    if applied is None:
+        return False
+    try:
+        waited = datetime.fromisoformat(now) - datetime.fromisoformat(applied["lastTransitionTime"])
+    except (ValueError, TypeError):  # somebody else wrote that time
+        return False
+    return waited.total_seconds() < GATEWAYS_PATIENCE_S
+
+
+def _is_news(new: Mapping[str, Any], old: Mapping[str, Any], *, soon: bool) -> bool:
+    if soon and new["status"] == old["status"] and (old["reason"], new["reason"]) == ("Starting", "ApplyingTraffic"):
+        return False
     if new["status"] == c.TRUE and (old["status"] == c.UNKNOWN or new["type"] == c.BACKENDS_AVAILABLE):
         return False
     if (new["status"], new["reason"]) != (old["status"], old["reason"]):

@@ -34,7 +34,7 @@ def plan_vendor(snapshot: VendorSnapshot) -> Plan:
     applies = differing(wanted, children)
     status = _status(snapshot)
     again = RECHECK_S if snapshot.adapter.credentials_resolved is not True else None
-    if not worth_writing(status, vendor.status):
+    if not worth_writing(status, vendor.status, snapshot.now):
         return Plan(applies=applies, requeue_after_s=again)
     return Plan(applies=applies, status=status, events=_events(vendor.status, status), requeue_after_s=again)
 
