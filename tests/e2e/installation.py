@@ -26,13 +26,13 @@ class Installation:
         self.data = data
         self.environment = {**os.environ, **(environment or {}), "INSOURCE_DATA": str(data), "NO_COLOR": "1"}
 
-    def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, check: bool = True, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "insource", *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout_s,
             check=False,
         )
         if check:

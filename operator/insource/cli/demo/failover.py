@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -16,13 +14,12 @@ from insource.api import meta
 from insource.cli.demo.deploy import unready_reason
 from insource.cli.demo.scene import NAME, NAMESPACE, Scene
 from insource.cli.demo.transcribe import Transcript, openai_client, transcribe_clip
+from insource.gateway.log_lines import Request, parse_lines
 from insource.wire.records import attempt_id
 from insource.wire.vocabulary import Role
 
 HEAL_TIMEOUT_S = 60
 RECORD_TIMEOUT_S = 20
-ATTEMPT_LINE = "a"
-"""What Envoy's log calls an attempt, as opposed to a whole request."""
 
 
 @dataclass(frozen=True)
@@ -98,28 +95,22 @@ def from_ledger(scene: Scene, request_id: str) -> list[SeenAttempt]:
 
 
 def from_envoy(scene: Scene, request_id: str) -> list[SeenAttempt]:
-    """The same request in Envoy's log, read from the file and not by way of any of our programs."""
-    lines = (scene.layout.gateway / "access.log").read_text().splitlines()
-    return sorted(
-        (attempt for attempt in map(attempt_of_line, lines) if attempt and attempt.attempt_id.startswith(request_id)),
-        key=lambda row: row.attempt_id,
-    )
+    """The same request in Envoy's log, read from the file itself and not from what the agent made of it."""
+    return attempts_in((scene.layout.gateway / "access.log").read_bytes(), request_id)
 
 
-def attempt_of_line(line: str) -> SeenAttempt | None:
-    """One attempt line of Envoy's log; None for a request line or a line that is not whole yet."""
-    try:
-        entry: dict[str, Any] = json.loads(line)
-    except ValueError:
-        return None
-    if entry.get("k") != ATTEMPT_LINE:
-        return None
-    return SeenAttempt(
-        attempt_id=attempt_id(entry["id"], entry.get("hop") or "", int(entry["n"])),
-        backend=entry.get("backend") or "",
-        role=entry.get("role") or "",
-        outcome=entry.get("outcome") or "",
-    )
+def attempts_in(log: bytes, request_id: str) -> list[SeenAttempt]:
+    """The attempts of one request in these lines of Envoy's log, in order."""
+    whole = log[: log.rfind(b"\n") + 1]
+    lines = [line for line in whole.splitlines(keepends=True) if request_id.encode() in line]
+    seen: dict[str, SeenAttempt] = {}
+    for line in parse_lines(b"".join(lines))[0]:
+        # A request's line also tells its last attempt, which has a line of its own only if there was more to tell.
+        attempt = line.last if isinstance(line, Request) else line
+        if attempt.number and attempt.role:
+            id_ = attempt_id(attempt.request_id, attempt.hop, attempt.number)
+            seen[id_] = SeenAttempt(id_, attempt.backend, attempt.role, attempt.word)
+    return [seen[id_] for id_ in sorted(seen)]
 
 
 def kill_server(scene: Scene) -> int:
