@@ -1,6 +1,6 @@
 """A child object as a cache keeps it: small, and whole again when it must be compared. Knows no particular kind.
 
-Kept as JSON text, a fifth of what it takes as Python dicts. Not compressed: that costs more than all else about it.
+Kept as JSON text, which takes less memory than Python dicts. Not compressed: bench/notes/reconcile.md has the figures.
 """
 
 from __future__ import annotations
