@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import shutil
 import signal
 import ssl
@@ -68,17 +69,30 @@ def down(data: Path) -> None:
 
 
 async def stop_running(layout: Layout, state: State, env: Env) -> None:
-    """SIGTERM to the supervisor; it has stopped when its lock is free."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(state.pid, signal.SIGTERM)
-    deadline = env.clock.monotonic() + STOP_TIMEOUT_S
-    while layout.is_locked():
-        if env.clock.monotonic() > deadline:
-            # Killing it is safe: the kernel then ends its children (`parenthood`).
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(state.pid, signal.SIGKILL)
-            raise click.ClickException(f"pid {state.pid} did not stop in {STOP_TIMEOUT_S:.0f} s and was killed")
-        await env.clock.sleep(POLL_S)
+    """SIGTERM to the supervisor, and wait until its lock is free and its process gone."""
+    try:
+        supervisor = os.pidfd_open(state.pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(supervisor, signal.SIGTERM)
+        deadline = env.clock.monotonic() + STOP_TIMEOUT_S
+        # Note: the lock is free a moment before the process has ended.
+        while layout.is_locked() or not _has_ended(supervisor):
+            if env.clock.monotonic() > deadline:
+                # Killing it is safe: the kernel then ends its children (`parenthood`).
+                signal.pidfd_send_signal(supervisor, signal.SIGKILL)
+                raise click.ClickException(f"pid {state.pid} did not stop in {STOP_TIMEOUT_S:.0f} s and was killed")
+            await env.clock.sleep(POLL_S)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(supervisor)
+
+
+def _has_ended(process: int) -> bool:
+    """Whether the process behind this pidfd is over."""
+    return bool(select.select([process], [], [], 0)[0])
 
 
 def start_detached(layout: Layout, files: tuple[Path, ...]) -> None:
