@@ -50,6 +50,8 @@ class FakeServer:
 
     calls: list[dict[str, Any]] = field(default_factory=list)
     answer: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+    working: Callable[[], Awaitable[None]] | None = None
+    """Awaited between a call's arrival and its usual answer."""
     healthy: Callable[[], Awaitable[bool]] | None = None
     port: int = 0
     warm: bool = True
@@ -74,6 +76,8 @@ class FakeServer:
             self.calls.append(call)
             if self.answer is not None:
                 return await self.answer(request)
+            if self.working is not None:
+                await self.working()
         else:
             self.probes += 1
         if not self.warm:

@@ -121,6 +121,26 @@ async def test_killed_under_load(tmp_path: Path, side: str) -> None:
             except aiohttp.ClientError:
                 await asyncio.sleep(0.02)
 
+    async def kill(process: asyncio.subprocess.Process) -> None:
+        """At a moment at which the backend surely works on something: it takes one call and keeps it."""
+        taken, dead = asyncio.Event(), asyncio.Event()
+
+        async def keep_one() -> None:
+            if not taken.is_set():
+                taken.set()
+                await dead.wait()
+
+        server.working = keep_one
+        async with asyncio.timeout(15):
+            await taken.wait()
+        workers = children(process.pid)
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+        server.working = None
+        dead.set()
+        assert workers
+        await until_gone(workers)
+
     async def until_more(than: int) -> None:
         await until(lambda: len(answered) > than)
 
@@ -135,11 +155,7 @@ async def test_killed_under_load(tmp_path: Path, side: str) -> None:
                     await until_more(before + 25)
                     ledger.away = round_number == 1
                     await until_more(before + 40)
-                    workers = children(process.pid)
-                    process.send_signal(signal.SIGKILL)
-                    await process.wait()
-                    assert workers
-                    await until_gone(workers)
+                    await kill(process)
             stop.set()
             ledger.away = False
             async with running(values, session) as process:
@@ -160,7 +176,7 @@ async def test_killed_under_load(tmp_path: Path, side: str) -> None:
         assert len(answered - {name for name, outcome in ends.items() if outcome == "ok"}) == 0
         extra = {name: outcome for name, outcome in ends.items() if name not in seen}
         assert set(extra.values()) <= {"unknown", "gone"}  # killed between the record and the call
-        assert "unknown" in ends.values()
+        assert list(ends.values()).count("unknown") >= 2  # at least the one that was kept at each kill
     finally:
         stop.set()
         await server_runner.cleanup()

@@ -15,7 +15,8 @@ class Talk:
 
     def __init__(self, *views: object, held: dict[str, dict[str, str]] | None = None) -> None:
         self.store: dict[str, dict[str, Resource]] = {kind: {} for kind in ORDER}
-        self.applications = Applications()
+        self.settled: list[object] = []
+        self.applications = Applications(self.settled.append)
         for view in views or examples.ALL:
             resources = render_deployment(view, "t", "/h")  # type: ignore[arg-type]
             self.applications.desire(view, resources)  # type: ignore[arg-type]
@@ -60,10 +61,12 @@ def test_applied_only_when_all_four_are_acknowledged() -> None:
     name = str(examples.IN_HOUSE.key)
     for kind in ORDER[:4]:
         assert talk.applications.applied()[name].version == 0
+        assert talk.settled == []
         (response,) = talk.ask(kind, *(talk.store[kind] if kind not in (names.CLUSTER, names.SCOPE) else ()))
         talk.answer(response)
     assert talk.applications.applied()[name].version == 3
     assert talk.applications.pending() == 0
+    assert talk.settled == [examples.IN_HOUSE.key]  # whoever is held may try now, and not before
 
 
 def test_a_reconnecting_envoy_that_has_it_all_is_sent_nothing() -> None:

@@ -46,7 +46,7 @@ class Agent:
         self._env = env
         self._paths = GatewayPaths.make(settings.state_dir, settings.run_dir)
         self._paths.spool.mkdir(mode=0o700, exist_ok=True)
-        self._applications = Applications()
+        self._applications = Applications(settled=self._backends_changed)
         self._configuration = Configuration(self._applications)
         self._envoy = EnvoyAdmin(self._paths.admin_socket)
         self._ledger = LedgerClient(settings.ledger_url, settings.ledger_token_file)
@@ -62,7 +62,6 @@ class Agent:
             env,
             active=self._envoy.active_by_deployment,
             removed=lambda key: self._evidence.forget(str(key)),
-            changed=self._backends_changed,
         )
         self._activator = Activator(
             self._publication.view, self._paths.reentry_socket, self._paths.spool, env, settings.hold
@@ -134,6 +133,7 @@ class Agent:
             await runner.cleanup()
 
     def _backends_changed(self, key: DeploymentKey) -> None:
+        # Once Envoy has them, not before: whoever waits longest would ask an Envoy that knows of none, and back off.
         self._activator.backends_changed(key)
 
     def _applied(self, names: Collection[str]) -> Applied:

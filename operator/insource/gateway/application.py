@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from insource.gateway.render.names import EXTENSION
@@ -22,12 +22,17 @@ class _Desire:
     generation: int
     resources: dict[Identity, str]
     refusals: dict[Identity, str] = field(default_factory=dict)
+    settled: bool = False
 
 
 class Applications:
-    """Desired versions per deployment against acknowledged versions per resource."""
+    """Desired versions per deployment against acknowledged versions per resource.
 
-    def __init__(self) -> None:
+    `settled` is called once for each rendering of a deployment, when Envoy has acknowledged all of it.
+    """
+
+    def __init__(self, settled: Callable[[DeploymentKey], None] = lambda key: None) -> None:
+        self._settled = settled
         self._desires: dict[DeploymentKey, _Desire] = {}
         self._owners: dict[Identity, DeploymentKey] = {}
         self._acknowledged: dict[Identity, str] = {}
@@ -109,3 +114,6 @@ class Applications:
             desire = self._desires[key]
             desire.refusals.clear()
             self._applied[key] = (desire.version, desire.generation)
+            if not desire.settled:
+                desire.settled = True
+                self._settled(key)

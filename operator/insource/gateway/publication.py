@@ -39,7 +39,6 @@ class Publication:
         env: Env,
         active: Callable[[], Awaitable[dict[str, int]]],
         removed: Callable[[DeploymentKey], None],
-        changed: Callable[[DeploymentKey], None],
     ) -> None:
         self._source = source
         self._configuration = configuration
@@ -49,7 +48,6 @@ class Publication:
         self._env = env
         self._active = active
         self._removed = removed
-        self._changed = changed
         self._views: dict[DeploymentKey, DeploymentView] = {}
         self._saved: dict[DeploymentKey, bytes] = {}
         """Each view as the snapshot has it: with many deployments, making all of them anew would stop the loop."""
@@ -121,7 +119,6 @@ class Publication:
                     self._remove(key)
                 elif view != self._views.get(key):
                     self._put(view)
-                    self._changed(key)
             self.complete = self.fresh = True
             self._unsaved = True
 
