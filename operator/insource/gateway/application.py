@@ -31,7 +31,7 @@ class Applications:
     `settled` is called once for each rendering of a deployment, when Envoy has acknowledged all of it.
     """
 
-    def __init__(self, settled: Callable[[DeploymentKey], None] = lambda key: None) -> None:
+    def __init__(self, settled: Callable[[DeploymentKey], None]) -> None:
         self._settled = settled
         self._desires: dict[DeploymentKey, _Desire] = {}
         self._owners: dict[Identity, DeploymentKey] = {}
