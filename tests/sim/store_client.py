@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from insource.kube.client import ApiError, ObjectList, WatchEvent
+from insource.kube.client import FIELD_CONFLICT, ApiError, ObjectList, WatchEvent
 from insource.kube.resources import Object, Resource, key_of
 from insource.local.store import Store
 from insource.local.store_errors import ApiError as StoreError
@@ -167,8 +167,9 @@ class StoreClient:
 
 
 def _told(error: StoreError) -> ApiError:
-    causes = tuple(cause["reason"] for cause in error.details.get("causes", ()))
-    return ApiError(error.code, error.reason, error.message, causes=causes)
+    causes = error.details.get("causes", ())
+    conflicts = tuple(cause["field"] for cause in causes if cause["reason"] == FIELD_CONFLICT)
+    return ApiError(error.code, error.reason, error.message, conflicts=conflicts)
 
 
 def _kind(resource: Resource) -> tuple[str, str]:

@@ -221,11 +221,12 @@ async def test_the_servers_wish_to_wait_and_its_words_come_through(
 
 
 async def test_a_conflict_of_field_managers_is_told_from_a_race(tmp_path: Path) -> None:
-    status = {"reason": "Conflict", "message": "m", "details": {"causes": [{"reason": "FieldManagerConflict"}]}}
+    cause = {"reason": FIELD_CONFLICT, "field": ".spec.ports[port=80]", "message": 'conflict with "a"'}
+    status = {"reason": "Conflict", "message": "m", "details": {"causes": [cause, {"reason": "Other"}]}}
     async with connected(tmp_path, always(409, status)) as (client, api):
-        assert (await failure(client.apply(SERVICES, POD, field_manager="m"))).causes == (FIELD_CONFLICT,)
+        assert (await failure(client.apply(SERVICES, POD, field_manager="m"))).conflicts == (".spec.ports[port=80]",)
         api.answer = always(409, {"reason": "Conflict", "message": "modified"})
-        assert (await failure(client.apply(SERVICES, POD, field_manager="m"))).causes == ()
+        assert (await failure(client.apply(SERVICES, POD, field_manager="m"))).conflicts == ()
 
 
 async def test_deleting_what_is_not_there_is_no_error_and_another_object_of_that_name_is(tmp_path: Path) -> None:

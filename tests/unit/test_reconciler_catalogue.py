@@ -98,6 +98,32 @@ async def test_a_price_that_a_user_has_set_stays_and_one_that_a_user_took_out_co
     assert world.operator.controller.catalogue.unsettled() == ""
 
 
+async def test_the_next_release_changes_all_but_the_users_field() -> None:
+    world = await installed()
+    book = find(world, resources.PRICE_BOOKS, "default")
+    assert book is not None
+    entries = book["spec"]["entries"]
+    own = [{**entry, "price": "0.99"} if entry["model"] == "whisper-1" else entry for entry in entries]
+    edit(world, resources.PRICE_BOOKS, "default", **{**book["spec"], "entries": own})
+    await world.settle()
+    for obj in (released := copy.deepcopy(BUILTINS)):
+        for entry in obj["spec"].get("entries", ()):
+            entry["price"] = "0.5"
+    world.builtins = released
+    await world.restart()
+    await world.settle()
+    kept = find(world, resources.PRICE_BOOKS, "default")
+    assert kept is not None
+    prices = {entry["model"]: entry["price"] for entry in kept["spec"]["entries"]}
+    assert prices.pop("whisper-1") == "0.99"
+    assert prices
+    assert set(prices.values()) == {"0.5"}
+    await world.restart()
+    await world.settle()
+    assert world.operator.client.writes == []
+    assert world.operator.controller.catalogue.unsettled() == ""
+
+
 async def test_what_a_user_adds_is_left_alone() -> None:
     world = await installed()
     mine = {

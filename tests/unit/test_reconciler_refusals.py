@@ -189,3 +189,27 @@ async def test_a_quota_that_only_the_retired_revision_fills_frees_itself() -> No
     assert told(world)["Ready"]["status"] == "True"
     assert [obj["metadata"]["labels"]["insource.dev/deployment"] for obj in world.objects(resources.DEPLOYMENTS)
             if "dictation" in obj["metadata"]["name"]] == ["dictation"]  # fmt: skip
+
+
+async def test_an_old_revision_that_may_not_be_deleted_is_an_event_and_goes_when_it_may() -> None:
+    world = await started()
+    world.put(model_deployment("dictation"))
+    await world.settle()
+    forbidden = ApiError(403, "Forbidden", 'deployments.apps is forbidden: User "operator" cannot delete resource')
+    deny(world, forbidden, "delete Deployment voice/dictation")
+    world.put(model_deployment("dictation", slots=7))
+    await world.settle()
+    assert len(_owned(world)) == 2
+    assert told(world)["Ready"]["status"] == "True"  # what serves is the new one
+    (note,) = warnings(world, "DeletionRefused")
+    assert 'refused to delete Deployment "dictation-inhouse-cpu-' in note
+    assert forbidden.message in note
+    assert "allow it" in note
+    deny(world, None)
+    await world.settle()
+    assert len(_owned(world)) == 1
+
+
+def _owned(world: World) -> list[str]:
+    names = [obj["metadata"]["name"] for obj in world.objects(resources.DEPLOYMENTS)]
+    return [name for name in names if name.startswith("dictation-inhouse")]

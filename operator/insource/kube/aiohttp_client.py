@@ -23,7 +23,7 @@ from yaml import YAMLError
 from yarl import URL
 
 from insource.env import Clock, Env
-from insource.kube.client import ApiError, EventType, ObjectList, WatchEvent
+from insource.kube.client import FIELD_CONFLICT, ApiError, EventType, ObjectList, WatchEvent
 from insource.kube.http1 import Answer, Connections
 from insource.kube.resources import SERVICE_ACCOUNTS, TOKEN_REVIEWS, Object, Resource, key_of
 
@@ -339,8 +339,9 @@ def _error(answer: Answer, what: str) -> ApiError:
     seconds = answer.headers.get(b"retry-after", b"")
     message = status.get("message") or f"{what}: HTTP {answer.status}"
     retry_after = float(seconds) if seconds.isdigit() else None
-    causes = tuple(str(cause.get("reason")) for cause in (status.get("details") or {}).get("causes") or ())
-    return ApiError(answer.status, status.get("reason") or "", message, retry_after, causes)
+    causes = (status.get("details") or {}).get("causes") or ()
+    conflicts = tuple(str(cause.get("field")) for cause in causes if cause.get("reason") == FIELD_CONFLICT)
+    return ApiError(answer.status, status.get("reason") or "", message, retry_after, conflicts)
 
 
 async def connect(kubeconfig: str | None, env: Env) -> AiohttpClient:

@@ -19,7 +19,7 @@ EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 
 
 FIELD_CONFLICT = "FieldManagerConflict"
-"""A cause of a 409: another field manager owns a field that we wanted to apply."""
+"""The reason of a cause of a 409: another field manager owns a field that we wanted to apply."""
 
 
 class ApiError(Exception):
@@ -27,7 +27,8 @@ class ApiError(Exception):
 
     `status` is the HTTP status, 0 if there was no answer (then nothing is known about whether a write happened);
     `reason` the API's machine word (`NotFound`, `Conflict`, `Expired`; `Timeout` and `Unreachable` are ours);
-    `retry_after` seconds that the API asked us to wait; `causes` the machine words of the details (`FIELD_CONFLICT`).
+    `retry_after` seconds that the API asked us to wait; `conflicts` the fields that we wanted to apply
+    and another field manager owns, in the notation of `domain.yielding`.
     """
 
     def __init__(
@@ -36,14 +37,14 @@ class ApiError(Exception):
         reason: str,
         message: str,
         retry_after: float | None = None,
-        causes: tuple[str, ...] = (),
+        conflicts: tuple[str, ...] = (),
     ) -> None:
         super().__init__(f"{status} {reason}: {message}")
         self.status = status
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
-        self.causes = causes
+        self.conflicts = conflicts
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Level-triggered like all else: looked at when leadership begins and whenever such an object changes or goes away.
 Built-in ones are applied by a field manager of their own and never with force: a field that a user has set stays the
-user's, and what a user has taken out comes back.
+user's, what a user has taken out comes back, and the rest follows each release.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from insource.api.kinds import Misfit
 from insource.api.meta import CATALOG_FIELD_MANAGER
 from insource.domain.drift import covers
 from insource.domain.misfits import plan_mended, plan_misfit
+from insource.domain.yielding import UnknownPathError, without
 from insource.env import Clock
 from insource.kube.applier import NotLeadingError
 from insource.kube.cache import Cache
-from insource.kube.client import FIELD_CONFLICT, ApiError, Client
+from insource.kube.client import ApiError, Client
 from insource.kube.resources import Key, Object, Resource, resource_of
 from insource.reconciler.refusals import refusal_of
 from insource.reconciler.statuses import StatusWriter
@@ -74,30 +75,44 @@ class CatalogueReconciler:
 
     async def _keep(self, kind: Resource, name: str, builtin: Object) -> None:
         try:
-            if not await self._is_there(kind, name, builtin):
-                if not self._may_write():
-                    raise NotLeadingError
-                answer = await self._client.apply(kind, builtin, field_manager=CATALOG_FIELD_MANAGER)
-                self._on_write(kind.kind)
-                # Note: told to all who refer to it; and known at once, or a deletion before its event would go unseen.
-                self._caches[kind].observe(answer)
-                _log.info("catalogue_entry_applied", kind=kind.kind, name=name)
+            live = await self._live(kind, name)
+            try:
+                await self._apply_if_other(kind, name, builtin, live)
+            except ApiError as error:
+                if not error.conflicts:
+                    raise
+                await self._apply_if_other(kind, name, _but_for(error.conflicts, builtin), live)
         except ApiError as error:
-            if FIELD_CONFLICT in error.causes:
-                _log.info("catalogue_entry_is_the_users", kind=kind.kind, name=name)
-            elif refusal_of(builtin, error) is not None:
+            if refusal_of(builtin, error) is not None:
                 # One that is refused for good must not keep the operator from being ready for all the others.
                 self._unsettled.discard((kind, name))
-                raise
-            else:
-                raise
+            raise
         self._unsettled.discard((kind, name))
 
-    async def _is_there(self, kind: Resource, name: str, builtin: Object) -> bool:
+    async def _live(self, kind: Resource, name: str) -> Object:
         try:
-            live = await self._client.get(kind, name)
+            return await self._client.get(kind, name)
         except ApiError as error:
             if error.status != 404:
                 raise
-            return False
-        return "deletionTimestamp" in live["metadata"] or covers(builtin, live)
+            return {"metadata": {}}
+
+    async def _apply_if_other(self, kind: Resource, name: str, wanted: Object, live: Object) -> None:
+        if "deletionTimestamp" in live["metadata"] or covers(wanted, live):
+            return
+        if not self._may_write():
+            raise NotLeadingError
+        answer = await self._client.apply(kind, wanted, field_manager=CATALOG_FIELD_MANAGER)
+        self._on_write(kind.kind)
+        # Note: told to all who refer to it; and known at once, or a deletion before its event would go unseen.
+        self._caches[kind].observe(answer)
+        _log.info("catalogue_entry_applied", kind=kind.kind, name=name)
+
+
+def _but_for(conflicts: tuple[str, ...], builtin: Object) -> Object:
+    """What is left to us of a built-in object of which a user owns fields."""
+    try:
+        return without(builtin, conflicts)
+    except UnknownPathError as error:
+        _log.warning("catalogue_entry_is_the_users", name=builtin["metadata"]["name"], field=str(error))
+        return {}

@@ -30,7 +30,7 @@ from insource.kube.resources import Key, Resource, resource_of
 from insource.reconciler.caches import VENDOR_CHILDREN, WORKLOADS, Caches, PodView, split, vendors_of
 from insource.reconciler.catalogue import CatalogueReconciler
 from insource.reconciler.observations import Observations
-from insource.reconciler.refusals import Refusal, RefusedError, refusal_of
+from insource.reconciler.refusals import Refusal, RefusedError, refusal_of, refusal_to_delete
 from insource.reconciler.statuses import StatusWriter
 
 _NAMESPACE_OBJECTS = (
@@ -225,7 +225,13 @@ class Reconciler:
         await self._statuses.tell(plan, resource, owner, cache)
         for deletion in plan.deletes:
             kind = resource_of({"apiVersion": deletion.api_version, "kind": deletion.kind})
-            await self._applier.delete(kind, Key(deletion.namespace, deletion.name), deletion.uid)
+            try:
+                await self._applier.delete(kind, Key(deletion.namespace, deletion.name), deletion.uid)
+            except ApiError as error:
+                refusal = refusal_to_delete(deletion, error)
+                if refusal is None:
+                    raise
+                await self._statuses.warn(resource, owner, "DeletionRefused", refusal.problem.message)
         if refusal is not None:
             raise RefusedError(refusal)
 

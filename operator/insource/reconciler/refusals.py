@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from insource.domain.problem import NOT_ACCEPTED, NOT_PERMITTED, QUOTA_EXCEEDED, Problem
+from insource.domain.snapshot import Deletion
 from insource.kube.client import ApiError
 from insource.kube.resources import Object
 
@@ -44,6 +45,15 @@ def refusal_of(manifest: Object, error: ApiError) -> Refusal | None:
     metadata = manifest["metadata"]
     message = f'the API server refused {manifest["kind"]} "{metadata["name"]}": {words}; {_ADVICE[reason]}'
     return Refusal(Problem(reason, message), error.retry_after or 0.0)
+
+
+def refusal_to_delete(deletion: Deletion, error: ApiError) -> Refusal | None:
+    """The same for an object that should go: it still runs, and still costs."""
+    if error.status != 403:
+        return None
+    words = error.message[:_LONGEST]
+    message = f'the API server refused to delete {deletion.kind} "{deletion.name}": {words}; {_ADVICE[NOT_PERMITTED]}'
+    return Refusal(Problem(NOT_PERMITTED, message), error.retry_after or 0.0)
 
 
 def refused_status(error: ApiError) -> str:

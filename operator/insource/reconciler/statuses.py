@@ -32,10 +32,14 @@ class StatusWriter:
             except ApiError as error:
                 words = refused_status(error)
                 if words:
-                    await self._recorder.record(_regarding(resource, owner), Note("Warning", "StatusRefused", words))
+                    await self.warn(resource, owner, "StatusRefused", words)
                 raise
         for event in plan.events:
             await self._recorder.record(_regarding(resource, owner), Note(event.type, event.reason, event.note))
+
+    async def warn(self, resource: Resource, owner: Parsed[Any] | Misfit, reason: str, words: str) -> None:
+        """An event about what the status has no place for."""
+        await self._recorder.record(_regarding(resource, owner), Note("Warning", reason, words))
 
 
 def _regarding(resource: Resource, owner: Parsed[Any] | Misfit) -> Object:
