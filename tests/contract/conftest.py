@@ -67,7 +67,7 @@ class Cluster:
         process = await self.start(*arguments)
         text = stdin if isinstance(stdin, str) or stdin is None else json.dumps(stdin)
         given = text.encode() if text is not None else None
-        out, err = await asyncio.wait_for(process.communicate(given), 30)
+        out, err = await asyncio.wait_for(process.communicate(given), 60)
         return Answer(process.returncode or 0, out.decode(), err.decode())
 
     async def ok(self, *arguments: str, stdin: Any = None) -> str:

@@ -44,9 +44,9 @@ async def test_get_watch_sees_changes(cluster: Cluster) -> None:
     cluster.store.create(WIDGETS, widget("a"), "ns")
     process = await cluster.start("get", "wd", "-w", "-o", "name")
     assert process.stdout is not None
-    assert (await asyncio.wait_for(process.stdout.readline(), 20)).decode().strip().endswith("/a")
+    assert (await asyncio.wait_for(process.stdout.readline(), 60)).decode().strip().endswith("/a")
     cluster.store.create(WIDGETS, widget("b"), "ns")
-    assert (await asyncio.wait_for(process.stdout.readline(), 20)).decode().strip().endswith("/b")
+    assert (await asyncio.wait_for(process.stdout.readline(), 60)).decode().strip().endswith("/b")
     process.terminate()
     await process.communicate()
 
@@ -74,7 +74,7 @@ async def test_wait_for_condition_and_jsonpath(cluster: Cluster) -> None:
     process = await cluster.start("wait", "--for=condition=Ready", "wd/a", "--timeout=20s")
     ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
     cluster.store.patch(WIDGETS, "ns", "a", ready, "merge", subresource="status")
-    out, err = await asyncio.wait_for(process.communicate(), 30)
+    out, err = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, err
     assert b"condition met" in out
     assert "condition met" in await cluster.ok("wait", "--for=jsonpath={.spec.color}=red", "wd/a", "--timeout=20s")

@@ -140,7 +140,7 @@ async def test_rollout_status_follows_a_deployment(cluster: Cluster) -> None:
     process = await cluster.start("rollout", "status", "deployment/d", "--timeout=20s")
     done = {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}
     cluster.store.patch(DEPLOYMENTS, "ns", "d", {"status": done}, "merge", subresource="status")
-    out, err = await asyncio.wait_for(process.communicate(), 30)
+    out, err = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, err
     assert b"successfully rolled out" in out
 
@@ -159,14 +159,14 @@ async def test_delete_waits_for_finalizers(cluster: Cluster) -> None:
     cluster.store.create(WIDGETS, obj, "ns")
     watch = cluster.store.watch(WIDGETS, "ns", field_selector="metadata.name=a")
     process = await cluster.start("delete", "wd", "a")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for event in watch:
             if event.object["metadata"].get("deletionTimestamp"):
                 break
     watch.close()
     assert process.returncode is None
     cluster.store.patch(WIDGETS, "ns", "a", {"metadata": {"finalizers": None}}, "merge")
-    out, err = await asyncio.wait_for(process.communicate(), 30)
+    out, err = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, err
     assert b"deleted" in out
 

@@ -33,7 +33,7 @@ class Api:
         self._url = url
 
     async def ready(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 with contextlib.suppress(aiohttp.ClientError):
                     async with self._session.get(f"{self._url}/api/v1/nodes") as answer:
@@ -47,7 +47,7 @@ class Api:
             assert answer.status == 201, await answer.text()
 
     async def running(self, name: str, restarts: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 async with self._session.get(f"{self._url}/api/v1/namespaces/default/pods/{name}") as answer:
                     held = ((await answer.json()).get("status") or {}).get("containerStatuses") or [{}]
@@ -83,7 +83,7 @@ async def program(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proces
 
 
 async def none_left(folder: Path) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while processes_of(folder):
             await asyncio.sleep(0.01)
 
@@ -108,7 +108,7 @@ async def test_what_a_container_left_behind_is_ended_by_the_next_start(tmp_path:
     async with program(tmp_path) as (process, api):
         await api.create_pod("p", {"containers": [container(script)]})
         await api.running("p", restarts=0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(processes_of(tmp_path)) < 2:
                 await asyncio.sleep(0.01)
         before = set(processes_of(tmp_path))
@@ -118,7 +118,7 @@ async def test_what_a_container_left_behind_is_ended_by_the_next_start(tmp_path:
         await api.running("p", restarts=1)
         assert not before & set(processes_of(tmp_path))
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
         assert processes_of(tmp_path) == []
 
 
@@ -128,11 +128,11 @@ async def test_sigterm_lets_pods_end_in_peace(tmp_path: Path) -> None:
     async with program(tmp_path) as (process, api):
         await api.create_pod("p", {"containers": [container(script)]})
         await api.running("p", restarts=0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not path.exists():
                 await asyncio.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
         assert path.read_text() == "bye\n"
         assert processes_of(tmp_path) == []
 

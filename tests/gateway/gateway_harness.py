@@ -39,7 +39,7 @@ PATH = f"/{KEY}/v1/audio/transcriptions"
 
 
 async def until(
-    condition: Callable[[], Any] | Callable[[], Awaitable[Any]], limit_s: float = 15.0, what: str = ""
+    condition: Callable[[], Any] | Callable[[], Awaitable[Any]], limit_s: float = 60.0, what: str = ""
 ) -> Any:
     """Wait for a condition with a deadline; the condition may raise OSError or a client error meanwhile."""
     deadline = time.monotonic() + limit_s
@@ -264,7 +264,7 @@ class Gateway:
             assert self.envoy is None or self.envoy.poll() is None, self.envoy_errors()
             return (await self.admin("/readyz"))[0] == 200
 
-        await until(check, 20, "gateway ready")
+        await until(check, what="gateway ready")
 
     async def post(
         self, path: str = PATH, body: bytes = b"{}", headers: dict[str, str] | None = None, session: Any = None
@@ -278,7 +278,7 @@ class Gateway:
         async def check() -> bool:
             return (await self.admin("/applied"))["deployments"].get(str(key), {}).get("version") == version
 
-        await until(check, 10, f"version {version} applied")
+        await until(check, what=f"version {version} applied")
 
     def view(self, version: int = 1, **changes: Any) -> DeploymentView:
         standard = DeploymentView(
@@ -303,7 +303,7 @@ class Gateway:
         return [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
 
     async def seen_by_ledger(self, count: int) -> list[dict[str, Any]]:
-        await until(lambda: len(self.ledger.sightings) >= count, 10, f"{count} sightings")
+        await until(lambda: len(self.ledger.sightings) >= count, what=f"{count} sightings")
         return list(self.ledger.sightings.values())
 
 

@@ -79,7 +79,7 @@ async def test_past_the_deadline(tmp_path: Path) -> None:
         here.server.answer = hangs
         reply = await here.post()
         assert (reply.status, reply.outcome) == (503, "timeout")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await cancelled.wait()
         end = await here.ended(reply.request)
         assert (end["outcome"], end["reason"]) == ("timeout", "deadline")
@@ -102,7 +102,7 @@ async def test_a_client_that_leaves(tmp_path: Path) -> None:
         asking = asyncio.create_task(here.post())
         await entered.wait()
         asking.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await cancelled.wait()
         end = await here.ended("req-1")
         assert (end["outcome"], end["status"]) == ("gone", 0)

@@ -79,7 +79,7 @@ async def test_stream_arrives_as_it_is_made(tmp_path: Path) -> None:
             response = web.StreamResponse(headers={"content-type": "text/event-stream"})
             await response.prepare(request)
             await response.write(b'data: {"type":"transcript.text.delta","delta":"one "}\n\nda')
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await seen.wait()  # the first event must reach the client before the second is made
             await response.write(b'ta: {"type":"transcript.text.delta","delta":"two"}\r\n\r\n')
             await response.write(b'data: {"type":"transcript.text.done","text":"one two"}\n\n')

@@ -20,6 +20,14 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json; charset=utf-8\r\nconte
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
+@pytest.fixture(autouse=True)
+async def _ends_a_hang() -> AsyncIterator[None]:
+    """uvloop does not let the signal of pytest-timeout through."""
+    alarm = asyncio.get_running_loop().call_later(60, lambda: [task.cancel() for task in asyncio.all_tasks()])
+    yield
+    alarm.cancel()
+
+
 class Peer:
     """A server that says exactly what a test wants, in raw bytes."""
 

@@ -194,7 +194,7 @@ async def test_a_stream_passes_unbuffered(tmp_path: Path) -> None:
 
         gw.adapter.behaviour["serve"] = stream  # type: ignore[assignment]
         async with gw.session.post(gw.url + PATH, data=b"{}", headers=AUTH) as answer:
-            assert await asyncio.wait_for(answer.content.readany(), 5) == b"data: first\n\n"
+            assert await asyncio.wait_for(answer.content.readany(), 60) == b"data: first\n\n"
             gate.set()
             assert await answer.content.read() == b"data: last\n\n"
 

@@ -193,7 +193,7 @@ async def test_nothing_is_lost_or_doubled_when_the_ledger_is_killed(ledger: Ledg
                         return dict(report)
                 await asyncio.sleep(0.05)
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             report = await waiting_for_allocation()
     rows = {row["backend"]: row for row in report["rows"]}
     assert rows["openai"]["attempts"] == {"ok": BATCHES * PER_BATCH}

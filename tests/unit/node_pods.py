@@ -64,7 +64,7 @@ class PodBench:
         metadata = {**self.runner.pod["metadata"], "deletionTimestamp": "x", "deletionGracePeriodSeconds": grace_s}
         self.runner.update({**self.runner.pod, "metadata": metadata})
 
-    async def until(self, condition: Callable[[], Any], timeout_s: float = 15.0) -> None:
+    async def until(self, condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
         try:
             async with asyncio.timeout(timeout_s):
                 while not condition():
@@ -81,7 +81,7 @@ class PodBench:
         return [line.decode().rstrip("\n") async for line in logs.read(path, LogQuery(**query))]
 
     async def until_line(self, name: str, wanted: str) -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not any(wanted in line for line in await self.lines(name)):
                 await asyncio.sleep(0.01)
 

@@ -28,7 +28,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def until(check: object, timeout_s: float = 20) -> None:
+async def until(check: object, timeout_s: float = 60) -> None:
     assert callable(check)
     async with asyncio.timeout(timeout_s):
         while not check():  # noqa: ASYNC110 what is waited for happens in another process

@@ -50,7 +50,7 @@ async def test_the_world_is_told_once_it_is_complete_and_then_follows() -> None:
         told.set()
 
     running = asyncio.create_task(source.run(changed))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await told.wait()
         found = source.world.view(KEY)
         assert found is not None

@@ -133,7 +133,7 @@ async def test_a_late_answer_is_nobodys() -> None:
 async def test_a_cancelled_call_leaves_no_connection_to_use_again() -> None:
     async with serving(lambda count, writer: None if count == 1 else writer.write(PLAIN)) as (server, connections):
         call = asyncio.ensure_future(connections.call("GET", "/", {}))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await server.asked.wait()
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)

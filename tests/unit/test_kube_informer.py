@@ -66,7 +66,7 @@ async def follow(api: ScriptedApi, until: Callable[[Informer[str]], bool], page:
         InformerOptions(page=page),
     )
     running = asyncio.ensure_future(informer.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not until(informer):
             await asyncio.sleep(0)
             assert not running.done(), running.exception()

@@ -72,7 +72,7 @@ async def test_a_watch_is_an_async_iterator_that_close_ends() -> None:
     await asyncio.sleep(0)
     store.create(WIDGETS, widget("a"), "ns")
     store.close()
-    await asyncio.wait_for(reader, 5)
+    await asyncio.wait_for(reader, 60)
     assert names == ["a"]
 
 

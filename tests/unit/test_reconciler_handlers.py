@@ -33,7 +33,7 @@ def vendor(endpoint: str = "https://api.openai.com/v1") -> dict[str, Any]:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

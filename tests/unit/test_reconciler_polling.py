@@ -70,7 +70,7 @@ class Town:
         return int(self.world.objects(resources.MODEL_DEPLOYMENTS)[0]["status"]["traffic"]["version"])
 
     async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not true():
                 self.world.run_workloads()
                 for resource in self.world.operator.informers:

@@ -42,7 +42,7 @@ async def test_a_signal_releases_the_lease_and_ends_with_zero(number: signal.Sig
     async with serve(cluster, tmp_path) as (kubeconfig, gateway):
         process = await _start(kubeconfig, gateway, tmp_path, "one")
         try:
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(60):
                 cluster.create(0)
                 await cluster.all_done.wait()  # kopf's handlers are in place by now: it feeds the catalogue
                 assert _lease(cluster)["holderIdentity"] == "one"

@@ -113,7 +113,7 @@ async def two(folder: Path) -> Any:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -121,7 +121,7 @@ async def until(true: Callable[[], bool]) -> None:
 async def served(cluster: BenchCluster, number: int) -> None:
     cluster.all_done.clear()
     cluster.create(number)
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(60):
         await cluster.all_done.wait()
 
 
