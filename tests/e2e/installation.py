@@ -68,7 +68,7 @@ class Installation:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         if check:
@@ -86,7 +86,7 @@ class Installation:
         status = self.get("mdep", name, "-n", namespace).get("status", {})
         return next((c for c in status.get("conditions", []) if c["type"] == type_), {})
 
-    def wait_ready(self, name: str, namespace: str = "voice", timeout_s: float = 60) -> None:
+    def wait_ready(self, name: str, namespace: str = "voice", timeout_s: float = 150) -> None:
         def ready() -> bool:
             found = self.get("mdep", name, "-n", namespace)
             condition = next((c for c in found.get("status", {}).get("conditions", []) if c["type"] == "Ready"), {})
@@ -117,7 +117,7 @@ class Installation:
             headers={**sent, **(headers or {})},
             files={"file": (filename, audio)},
             data={"model": "whisper-1", **(fields or {})},
-            timeout=60,
+            timeout=120,
         )
 
     def ledger(self, path: str, **query: str) -> dict[str, Any]:

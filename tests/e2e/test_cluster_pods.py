@@ -180,7 +180,7 @@ async def test_config_updates_and_tokens_that_the_api_accepts(tmp_path: Path) ->
         await until(lambda: store.get(PODS, "default", "p").get("status", {}).get("phase") == "Running")
         folder = next((tmp_path / "c" / "node" / "pods").iterdir()) / "volumes"
         store.patch(CONFIG_MAPS, "default", "c", {"data": {"k": "2"}}, "merge")
-        await until(lambda: (folder / "c" / "k").read_text() == "2", timeout_s=1)
+        await until(lambda: (folder / "c" / "k").read_text() == "2")
         review = {"spec": {"token": (folder / "t" / "token").read_text(), "audiences": ["insource-ledger"]}}
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
             review |= {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview"}

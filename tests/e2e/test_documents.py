@@ -45,7 +45,7 @@ def test_try_it_by_hand(installation: Installation) -> None:
             env=installation.environment,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=200,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -65,5 +65,5 @@ def test_the_example_of_a_real_vendor_is_applied(installation: Installation) -> 
         environment = {each["name"]: each.get("value") for each in template["env"]}
         return environment["INSOURCE_ENDPOINT"] == "https://api.openai.com/v1"
 
-    eventually(serves_the_real_endpoint, timeout_s=30, what="the Vendor's endpoint did not reach its adapter")
-    installation.kubectl("wait", "--for=condition=Ready", "vendor/openai", "--timeout=60s")
+    eventually(serves_the_real_endpoint, timeout_s=90, what="the Vendor's endpoint did not reach its adapter")
+    installation.kubectl("wait", "--for=condition=Ready", "vendor/openai", "--timeout=150s")

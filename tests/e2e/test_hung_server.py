@@ -20,10 +20,10 @@ def test_no_client_error_while_one_of_two_servers_hangs(installation: Installati
     installation.apply(runtime, stub_model(), deployment("hung", replicas=2, spill=False))
     installation.wait_ready("hung")
     eventually(
-        lambda: installation.post("hung", audio=CLIPS[1].read_bytes()).status_code == 200, timeout_s=20, what="no 200"
+        lambda: installation.post("hung", audio=CLIPS[1].read_bytes()).status_code == 200, timeout_s=90, what="no 200"
     )
     with Load(installation, "hung", rate_per_s=20) as load:
-        eventually(lambda: len(load.answers) > 20, timeout_s=20, what="no load")
+        eventually(lambda: len(load.answers) > 20, timeout_s=90, what="no load")
         pid = container_pid(installation, "server", "insource.dev/deployment=hung")
         os.kill(pid, signal.SIGSTOP)
         try:

@@ -108,7 +108,7 @@ def served(installation: Installation) -> Installation:
     for name in (IN_HOUSE, BOUGHT):
         installation.wait_ready(name)
         eventually(
-            lambda name=name: installation.post(name, audio=AUDIO).status_code == 200, timeout_s=20, what="not serving"
+            lambda name=name: installation.post(name, audio=AUDIO).status_code == 200, timeout_s=90, what="not serving"
         )
     return installation
 
@@ -149,7 +149,7 @@ def kill(served: Installation, name: str, victim: Victim) -> None:
         except AssertionError:
             return False
 
-    eventually(replaced, timeout_s=30, what=f"{name} did not come back")
+    eventually(replaced, timeout_s=90, what=f"{name} did not come back")
 
 
 def everything_works(served: Installation, loads: dict[str, Load], count_file: Path, name: str) -> None:
@@ -163,7 +163,7 @@ def everything_works(served: Installation, loads: dict[str, Load], count_file: P
             len(answers) > 3 and all(each.status == 200 for each in answers[-3:]) for answers in fresh.values()
         ) and all(each.request_id in counted for each in fresh[IN_HOUSE][-3:])
 
-    eventually(well, timeout_s=45, what=f"after the kill of {name} things are not as before")
+    eventually(well, timeout_s=90, what=f"after the kill of {name} things are not as before")
     served.wait_ready(IN_HOUSE)
 
 

@@ -51,7 +51,7 @@ def measured_ms(served: Installation, request_id: str) -> int:
         found[:] = [int(row["measured"]["audio_ms"]) for row in rows if row["outcome"] == "ok"]
         return bool(found)
 
-    eventually(arrived, timeout_s=20, what=f"request {request_id} is not in the ledger")
+    eventually(arrived, timeout_s=90, what=f"request {request_id} is not in the ledger")
     assert len(found) == 1
     return found[0]
 

@@ -60,7 +60,7 @@ def test_down_leaves_no_process_and_no_port_and_up_again_finds_everything(tmp_pa
         installation.wait_ready("dictation")
     finally:
         os.kill(installation.state["pid"], signal.SIGINT)
-        eventually(lambda: processes_naming(str(installation.data)) == [], timeout_s=40, what="left after Ctrl-C")
+        eventually(lambda: processes_naming(str(installation.data)) == [], timeout_s=90, what="left after Ctrl-C")
 
 
 def test_two_ups_do_not_meet_and_a_second_up_in_the_same_place_is_refused(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_killing_the_supervisor_ends_everything(tmp_path: Path) -> None:
     installation = Installation(tmp_path / "a")
     installation.up()
     os.kill(installation.state["pid"], signal.SIGKILL)
-    eventually(lambda: processes_naming(str(installation.data)) == [], timeout_s=40, what="processes are left")
+    eventually(lambda: processes_naming(str(installation.data)) == [], timeout_s=90, what="processes are left")
     assert "nothing is running" in installation.command("down").stdout
     installation.up()
     installation.down()
