@@ -87,7 +87,7 @@ def ready_pods(store: Store, app: str) -> list[dict[str, Any]]:
     return [pod for pod in pods(store, app) if is_ready(pod) and not is_terminating(pod)]
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+async def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     """What `condition` answers once it is true."""
     async with asyncio.timeout(timeout_s):
         while not (found := condition()):
