@@ -24,7 +24,7 @@ from insource.local.store_kinds import ResourceKind
 
 VERSION = {"major": "1", "minor": "37", "gitVersion": "v1.37.0+insource", "platform": "linux/amd64"}
 MAX_BODY_BYTES = 3 * 1024 * 1024
-_REFUSED = ("exec", "attach", "portforward", "proxy", "eviction", "binding", "ephemeralcontainers", "finalize")
+_REFUSED = ("exec", "attach", "portforward", "proxy", "eviction", "binding", "ephemeralcontainers")
 
 
 def create_app(store: Store, tokens: Tokens, logs: PodLogs | None = None) -> web.Application:
