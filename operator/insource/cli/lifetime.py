@@ -28,7 +28,7 @@ from insource.kube.client import ApiError, Client, connect
 
 START_TIMEOUT_S = 60.0
 POLL_S = 0.1
-GIVE_UP_AFTER = 6
+GIVE_UP_AFTER = 4
 """A program that ends so often in a row before everything was ready once is not waited for any longer."""
 LAST_WORDS_BYTES = 4096
 Tell = Callable[[str], None]
