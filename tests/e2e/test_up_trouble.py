@@ -44,6 +44,14 @@ def is_alive(pid: int) -> bool:
     return False
 
 
+def stopped(pid: int) -> int:
+    """`pid`, once the process is stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    stat = Path(f"/proc/{pid}/stat")
+    eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", timeout_s=10, what="it is not stopped")
+    return pid
+
+
 def child(installation: Installation, name: str) -> int:
     with contextlib.suppress(FileNotFoundError, KeyError):
         return int(installation.state["processes"][name])
@@ -71,8 +79,7 @@ def test_a_killed_child_comes_back_and_a_killed_supervisor_is_cleaned_up_after(t
     eventually(lambda: bool(re.search(said, log.read_text())), timeout_s=10, what=log.read_text)
 
     # A child that is stopped hears nothing of its supervisor's end.
-    stuck = child(installation, "ledger")
-    os.kill(stuck, signal.SIGSTOP)
+    stuck = stopped(child(installation, "ledger"))
     os.kill(installation.state["pid"], signal.SIGKILL)
     eventually(lambda: len(processes_naming(str(installation.data))) == 1, timeout_s=60, what="more than one is left")
     assert is_alive(stuck)
@@ -84,8 +91,7 @@ def test_a_killed_child_comes_back_and_a_killed_supervisor_is_cleaned_up_after(t
     assert child(installation, "ledger") != stuck
 
     # And `down` alone does as much.
-    stuck = child(installation, "ledger")
-    os.kill(stuck, signal.SIGSTOP)
+    stuck = stopped(child(installation, "ledger"))
     os.kill(installation.state["pid"], signal.SIGKILL)
     eventually(lambda: len(processes_naming(str(installation.data))) == 1, timeout_s=60, what="more than one is left")
     told = installation.command("down").stdout

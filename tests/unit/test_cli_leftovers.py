@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,8 @@ async def test_only_what_carries_the_mark_is_ended(tmp_path: Path, others: subpr
 async def test_one_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setattr(leftovers, "GRACE_S", 0.3)
     stuck = start(tmp_path, script)
+    if "STOP" in script:
+        os.waitid(os.P_PID, stuck.pid, os.WSTOPPED | os.WNOWAIT)
     assert stuck.pid in await end_leftovers(tmp_path, system_env().clock, lambda _: None)
     assert stuck.wait() == -9
     stuck.communicate()

@@ -28,14 +28,30 @@ def leftovers(data: Path) -> dict[int, int]:
     for entry in Path("/proc").iterdir() if Path("/proc").is_dir() else ():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
-        with contextlib.suppress(OSError):
+        try:
             handle = os.pidfd_open(int(entry.name))
-            # Read once the handle is open: from here on the pid cannot become somebody else's.
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                found[int(entry.name)] = handle
-            else:
-                os.close(handle)
+        except OSError:
+            continue
+        # Read once the handle is open: from here on the pid cannot become somebody else's.
+        if wanted in _environment(entry):
+            found[int(entry.name)] = handle
+        else:
+            os.close(handle)
     return found
+
+
+def _environment(entry: Path) -> list[bytes]:
+    try:
+        return (entry / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []  # gone, or another user's
+
+
+def has_ended(handle: int) -> bool:
+    """Whether the process behind this pidfd is over."""
+    poll = select.poll()  # unlike select.select it takes any descriptor
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def end_leftovers(data: Path, clock: Clock, tell: Callable[[str], None]) -> list[int]:
@@ -57,5 +73,5 @@ async def end_leftovers(data: Path, clock: Clock, tell: Callable[[str], None]) -
 
 async def _gone(handles: list[int], clock: Clock) -> None:
     deadline_s = clock.monotonic() + GRACE_S
-    while len(select.select(handles, [], [], 0)[0]) < len(handles) and clock.monotonic() < deadline_s:
+    while not all(map(has_ended, handles)) and clock.monotonic() < deadline_s:
         await clock.sleep(POLL_S)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from insource.cli.leftovers import end_leftovers
+from insource.cli.leftovers import end_leftovers, has_ended
 from insource.cli.lifetime import POLL_S, Lifetime, Wanted
 from insource.cli.manifests import read_manifests
 from insource.cli.state import Layout, State, data_option
@@ -106,7 +105,7 @@ async def stop_running(layout: Layout, state: State, env: Env) -> None:
         signal.pidfd_send_signal(supervisor, signal.SIGTERM)
         deadline = env.clock.monotonic() + STOP_TIMEOUT_S
         # Note: the lock is free a moment before the process has ended.
-        while layout.is_locked() or not _has_ended(supervisor):
+        while layout.is_locked() or not has_ended(supervisor):
             if env.clock.monotonic() > deadline:
                 # Killing it is safe: the kernel then ends its children (`parenthood`).
                 signal.pidfd_send_signal(supervisor, signal.SIGKILL)
@@ -116,11 +115,6 @@ async def stop_running(layout: Layout, state: State, env: Env) -> None:
         return
     finally:
         os.close(supervisor)
-
-
-def _has_ended(process: int) -> bool:
-    """Whether the process behind this pidfd is over."""
-    return bool(select.select([process], [], [], 0)[0])
 
 
 def start_detached(layout: Layout, wanted: Wanted) -> None:
