@@ -22,6 +22,12 @@ def start(data: Path, script: str) -> subprocess.Popen[bytes]:
     return child
 
 
+def await_stop(pid: int, script: str) -> None:
+    """Until the child has stopped itself, if it does."""
+    if "STOP" in script:
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
+
 @pytest.fixture
 def others(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     child = start(tmp_path / "other", "echo up; exec sleep 60")
@@ -46,8 +52,7 @@ async def test_only_what_carries_the_mark_is_ended(tmp_path: Path, others: subpr
 async def test_one_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setattr(leftovers, "GRACE_S", 0.3)
     stuck = start(tmp_path, script)
-    if "STOP" in script:
-        os.waitid(os.P_PID, stuck.pid, os.WSTOPPED | os.WNOWAIT)
+    await_stop(stuck.pid, script)
     assert stuck.pid in await end_leftovers(tmp_path, system_env().clock, lambda _: None)
     assert stuck.wait() == -9
     stuck.communicate()
