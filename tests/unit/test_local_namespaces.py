@@ -88,6 +88,18 @@ def test_its_content_is_left_alone_for_a_while(cluster: Cluster) -> None:
     assert store.find(NAMESPACES, None, "ns") is None
 
 
+def test_content_that_goes_with_its_owner_is_no_trouble(cluster: Cluster) -> None:
+    store, loop, clock = cluster
+    owner = store.create(CONFIG_MAPS, {"metadata": {"name": "a"}}, "ns")
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": owner["metadata"]["uid"]}
+    store.create(CONFIG_MAPS, {"metadata": {"name": "b", "ownerReferences": [reference]}}, "ns")
+    store.delete(NAMESPACES, None, "ns")
+    loop.settle()
+    clock.time += PAUSE_S
+    loop.settle()
+    assert store.find(NAMESPACES, None, "ns") is None
+
+
 def test_one_deleted_twice_in_a_row_waits_twice(cluster: Cluster) -> None:
     store, loop, clock = cluster
     for _ in range(2):

@@ -46,8 +46,11 @@ class NamespaceController:
         if wait_s > 0:
             return wait_s
         for kind, held in self._store.in_namespace(key[1]):
-            if not is_terminating(held):
-                self._store.delete(kind, key[1], held["metadata"]["name"])
+            name = held["metadata"]["name"]
+            # It may have gone with its owner in the meantime.
+            present = self._store.find(kind, key[1], name)
+            if present is not None and not is_terminating(present):
+                self._store.delete(kind, key[1], name)
         remaining = self._store.in_namespace(key[1])
         if remaining:
             self._report(namespace, remaining)
