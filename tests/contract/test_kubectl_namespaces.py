@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from insource.env import system_env
 from insource.local.control_loop import ControlLoop
-from insource.local.namespaces import NamespaceController
+from insource.local.namespaces import PAUSE_S, NamespaceController
 from insource.local.service_accounts import ServiceAccountController
+from insource.local.store_kinds import ResourceKind
 from tests.contract.conftest import Cluster
+from tests.sim.virtual import virtual_env
 from tests.unit.local_widgets import NAMESPACES, WIDGETS
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "transcription.yaml"
@@ -21,8 +22,17 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "transcription.yaml"
 
 @pytest.fixture
 async def lively(cluster: Cluster) -> AsyncIterator[Cluster]:
-    """The cluster with the controllers that namespaces need."""
-    env = system_env()
+    """The cluster with the controllers that namespaces need; their time passes when a ModelDeployment is deleted.
+
+    So however slow kubectl is, it finds everything that it names before the namespace's content goes by itself.
+    """
+    env, clock = virtual_env(1)
+
+    def pass_time(event: str, kind: ResourceKind, _: object) -> None:
+        if (event, kind.kind) == ("DELETED", "ModelDeployment"):
+            clock.time += PAUSE_S
+
+    end = cluster.store.subscribe(pass_time)
     work = [NamespaceController(cluster.store, env), ServiceAccountController(cluster.store)]
     loop = ControlLoop(cluster.store, work, env.clock)
     running = asyncio.create_task(loop.run())
@@ -31,6 +41,7 @@ async def lively(cluster: Cluster) -> AsyncIterator[Cluster]:
     with contextlib.suppress(asyncio.CancelledError):
         await running
     loop.close()
+    end()
 
 
 async def test_what_a_file_brings_the_same_file_takes_away(lively: Cluster) -> None:

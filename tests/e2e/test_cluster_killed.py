@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.installation import Installation, deployment, eventually, stub_model, stub_runtime
 from tests.e2e.load import AUDIO
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("e2e-cluster-killed")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.xdist_group("e2e-cluster-killed")]
 ENVIRONMENT = {"INSOURCE_EMULATOR_ENGINE": "echo"}
 
 
@@ -36,7 +36,7 @@ def test_the_others_find_it_again(tmp_path: Path) -> None:
             os.kill(killed, signal.SIGKILL)
             eventually(
                 lambda before=killed: installation.state["processes"]["cluster"] != before,
-                timeout_s=30,
+                timeout_s=120,
                 what="no new cluster",
             )
             killed = installation.state["processes"]["cluster"]
@@ -46,7 +46,7 @@ def test_the_others_find_it_again(tmp_path: Path) -> None:
                     return installation.kubectl("get", "--raw", "/readyz", check=False).returncode == 0
                 return False
 
-            eventually(answers, timeout_s=60, what="the API server does not answer")
+            eventually(answers, timeout_s=120, what="the API server does not answer")
         installation.apply(deployment("after", spill=False), deployment("before", replicas=2, spill=False))
         installation.wait_ready("after", timeout_s=120)
         eventually(
@@ -56,11 +56,11 @@ def test_the_others_find_it_again(tmp_path: Path) -> None:
         )
         installation.wait_ready("before", timeout_s=120)
         for name in ("before", "after"):
-            eventually(lambda name=name: serves(installation, name), timeout_s=60, what=f"{name} does not serve")
-        installation.kubectl("delete", "mdep", "before", "-n", "voice", "--timeout=60s")
+            eventually(lambda name=name: serves(installation, name), timeout_s=120, what=f"{name} does not serve")
+        installation.kubectl("delete", "mdep", "before", "-n", "voice", "--timeout=100s")
         eventually(
             lambda: not installation.get("deployments", "-n", "voice", "-l", "insource.dev/deployment=before")["items"],
-            timeout_s=60,
+            timeout_s=120,
             what="its Deployment stays",
         )
         now = installation.state["processes"]

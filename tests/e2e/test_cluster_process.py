@@ -52,7 +52,7 @@ class Api:
 
 async def ready_url(log: Path) -> str:
     """What the program says when it is ready: the kernel has chosen its port."""
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(120):
         while True:
             for line in log.read_text().splitlines():
                 if line.startswith("{") and (said := json.loads(line)).get("event") == "ready":

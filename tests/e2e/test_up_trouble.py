@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.installation import Installation, eventually
 from tests.e2e.test_up_and_down import processes_naming
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("e2e-trouble")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.xdist_group("e2e-trouble")]
 
 
 @contextlib.contextmanager
@@ -48,7 +48,7 @@ def stopped(pid: int) -> int:
     """`pid`, once the process is stopped."""
     os.kill(pid, signal.SIGSTOP)
     stat = Path(f"/proc/{pid}/stat")
-    eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", timeout_s=10, what="it is not stopped")
+    eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", timeout_s=120, what="it is not stopped")
     return pid
 
 
@@ -61,7 +61,7 @@ def child(installation: Installation, name: str) -> int:
 def nothing_left(installation: Installation) -> None:
     eventually(
         lambda: processes_naming(str(installation.data)) == [],
-        timeout_s=60,
+        timeout_s=120,
         what=lambda: f"left: {processes_naming(str(installation.data))}",
     )
 
@@ -71,17 +71,17 @@ def test_a_killed_child_comes_back_and_a_killed_supervisor_is_cleaned_up_after(t
     installation.up()
     first = child(installation, "operator")
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: child(installation, "operator") not in (0, first), timeout_s=30, what="no new operator")
+    eventually(lambda: child(installation, "operator") not in (0, first), timeout_s=120, what="no new operator")
     log = installation.data / "logs" / "up.log"
     said = (
         rf"operator was killed by SIGKILL; starting it again in 0\.2 s; its log: {installation.data}/logs/operator.log"
     )
-    eventually(lambda: bool(re.search(said, log.read_text())), timeout_s=10, what=log.read_text)
+    eventually(lambda: bool(re.search(said, log.read_text())), timeout_s=120, what=log.read_text)
 
     # A child that is stopped hears nothing of its supervisor's end.
     stuck = stopped(child(installation, "ledger"))
     os.kill(installation.state["pid"], signal.SIGKILL)
-    eventually(lambda: len(processes_naming(str(installation.data))) == 1, timeout_s=60, what="more than one is left")
+    eventually(lambda: len(processes_naming(str(installation.data))) == 1, timeout_s=120, what="more than one is left")
     assert is_alive(stuck)
     refused = installation.command("status", check=False)
     assert (refused.returncode, "nothing is running" in refused.stderr) == (1, True)
@@ -93,7 +93,7 @@ def test_a_killed_child_comes_back_and_a_killed_supervisor_is_cleaned_up_after(t
     # And `down` alone does as much.
     stuck = stopped(child(installation, "ledger"))
     os.kill(installation.state["pid"], signal.SIGKILL)
-    eventually(lambda: len(processes_naming(str(installation.data))) == 1, timeout_s=60, what="more than one is left")
+    eventually(lambda: len(processes_naming(str(installation.data))) == 1, timeout_s=120, what="more than one is left")
     told = installation.command("down").stdout
     assert f"has left running: pid {stuck}" in told
     nothing_left(installation)
@@ -104,9 +104,9 @@ def test_a_killed_child_comes_back_and_a_killed_supervisor_is_cleaned_up_after(t
 def test_an_interrupt_during_the_start_leaves_nothing(tmp_path: Path, sent: signal.Signals) -> None:
     installation = Installation(tmp_path / "a")
     with begun(installation) as process:
-        eventually(lambda: child(installation, "cluster") > 0, timeout_s=60, what="no cluster was started")
+        eventually(lambda: child(installation, "cluster") > 0, timeout_s=120, what="no cluster was started")
         process.send_signal(sent)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=120)
         assert process.returncode == 130, said
         assert "Traceback" not in said
     nothing_left(installation)
@@ -116,11 +116,11 @@ def test_an_interrupt_during_the_start_leaves_nothing(tmp_path: Path, sent: sign
 def test_an_interrupt_of_a_detached_start_ends_it(tmp_path: Path) -> None:
     installation = Installation(tmp_path / "a")
     with begun(installation, "--detach") as process:
-        eventually(lambda: child(installation, "cluster") > 0, timeout_s=60, what="no cluster was started")
+        eventually(lambda: child(installation, "cluster") > 0, timeout_s=120, what="no cluster was started")
         busy = installation.command("env", check=False)
         assert (busy.returncode, "is not ready" in busy.stderr) == (1, True), busy.stderr
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=120)
         assert process.returncode == 130, said
         assert "Traceback" not in said
     nothing_left(installation)
@@ -185,7 +185,6 @@ def test_a_damaged_store_is_named_by_up(tmp_path: Path) -> None:
     journal.write_bytes(b"nonsense\n{}\n")
     refused = installation.command("up", "--detach", check=False)
     assert refused.returncode == 1
-    assert "cluster does not start" in refused.stderr
     assert f"{journal}, line 1 is damaged" in refused.stderr
     assert "head -n 0" in refused.stderr
     assert journal.read_bytes() == b"nonsense\n{}\n"

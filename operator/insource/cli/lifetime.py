@@ -28,8 +28,8 @@ from insource.kube.client import ApiError, Client, connect
 
 START_TIMEOUT_S = 60.0
 POLL_S = 0.1
-GIVE_UP_AFTER = 4
-"""A program that ends so often in a row before everything was ready once is not waited for any longer."""
+GIVE_UP_AFTER = 3
+"""A program that ends so often before everything was ready once is not waited for any longer."""
 LAST_WORDS_BYTES = 4096
 Tell = Callable[[str], None]
 
@@ -58,6 +58,8 @@ class Lifetime:
         mark = {MARK: str(layout.data)}
         self._supervisor = Supervisor(env.clock, self._on_processes, self._on_end, mark)
         self._hopeless: asyncio.Future[str] | None = None
+        self._trouble = ""
+        """What is known of the program that ended last."""
         self._state_unwritten = False
         self._state = State(
             pid=os.getpid(),
@@ -173,8 +175,9 @@ class Lifetime:
             if not waiting:
                 return
             if self._env.clock.monotonic() > deadline:
+                trouble = f"\n{self._trouble}" if self._trouble else ""
                 raise click.ClickException(
-                    f"not ready after {START_TIMEOUT_S:.0f} s: {', '.join(waiting)}; see {self._layout.logs}"
+                    f"not ready after {START_TIMEOUT_S:.0f} s: {', '.join(waiting)}; see {self._layout.logs}{trouble}"
                 )
             await self._env.clock.sleep(POLL_S)
 
@@ -194,11 +197,11 @@ class Lifetime:
         name, log = ended.program.name, ended.program.log
         times = "" if ended.times == 1 else f" ({ended.times} times by now)"
         self._say(f"{name} {ended.how}{times}; starting it again in {ended.pause_s:.1f} s; its log: {log}")
-        if ended.in_a_row >= GIVE_UP_AFTER and self._state.phase == "starting":
+        self._trouble = f"{name} does not start: {last_words(log) or ended.how}\nits log: {log}"
+        if ended.times >= GIVE_UP_AFTER and self._state.phase == "starting":
             assert self._hopeless is not None
             if not self._hopeless.done():
-                said = last_words(log) or ended.how
-                self._hopeless.set_result(f"{name} does not start: {said}\nits log: {log}")
+                self._hopeless.set_result(self._trouble)
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)
