@@ -26,6 +26,7 @@ COMMANDS = {
     "reconcile": "make bench-reconcile",
     "ledger": "make bench-ledger",
     "upload_memory": "make bench-upload-memory",
+    "embedded_api": "make bench-embedded-api",
 }
 
 

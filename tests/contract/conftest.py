@@ -113,6 +113,7 @@ async def cluster(tmp_path: Path, authority: Path) -> AsyncIterator[Cluster]:
     env = system_env()
     store = Store(env)
     store.create(NAMESPACES, {"metadata": {"name": "ns"}})
+    store.create(("", "serviceaccounts"), {"metadata": {"name": "default"}}, "ns")
     store.create(CRDS, widget_crd())
     apply_at_start(store, CRD_FOLDER)
     tokens = Tokens(store, env, {TOKEN: User("admin")}, b"k" * 32)

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,12 +19,6 @@ import pytest
 from tests.e2e.cluster_pods import IMAGES, TOKEN, container, processes_of, settings
 
 pytestmark = pytest.mark.e2e
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Api:
@@ -56,24 +50,33 @@ class Api:
                 await asyncio.sleep(0.05)
 
 
+async def ready_url(log: Path) -> str:
+    """What the program says when it is ready: the kernel has chosen its port."""
+    async with asyncio.timeout(120):
+        while True:
+            for line in log.read_text().splitlines():
+                if line.startswith("{") and (said := json.loads(line)).get("event") == "ready":
+                    return str(said["url"])
+            await asyncio.sleep(0.05)
+
+
 @contextlib.asynccontextmanager
 async def program(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, Api]]:
     """`insource cluster` on this folder."""
     told = settings(folder)
     told.data.mkdir(exist_ok=True)
     told.run_dir.mkdir(exist_ok=True)
-    port = free_port()
-    with (folder / "log").open("ab") as log:
+    with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "insource", "cluster", "--data", str(told.data), "--run-dir", str(told.run_dir)),
-            *("--port", str(port), "--tokens-file", str(told.tokens_file)),
+            *("--port", "0", "--tokens-file", str(told.tokens_file)),
             env={**os.environ, "INSOURCE_LOCAL_IMAGES": IMAGES, "PYTHONPATH": str(Path("operator").absolute())},
             stdout=log,
             stderr=log,
         )
     try:
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
-            api = Api(session, f"http://127.0.0.1:{port}")
+            api = Api(session, await ready_url(folder / "log"))
             await api.ready()
             yield process, api
     finally:

@@ -18,6 +18,7 @@ from insource.local.pod_launch import Surroundings
 from insource.local.pod_lifecycle import BackOff
 from insource.local.pod_logs import LogQuery
 from insource.local.pod_runner import PodRunner
+from insource.local.store_errors import ApiError
 from insource.local.volumes import TokenRequest
 
 SHELL = "test/shell"
@@ -41,6 +42,9 @@ class PodBench:
         self.events = Events()
         self.removed: list[str] = []
         self.tokens: list[TokenRequest] = []
+        self.refusing = False
+        """The API takes no write."""
+        self.refused = 0
         self.runner: PodRunner
         self.task: asyncio.Task[None]
         self.folder: Path
@@ -101,7 +105,17 @@ async def running(
         "spec": {"nodeName": "n", **spec},
     }
 
+    def check() -> None:
+        if bench.refusing:
+            bench.refused += 1
+            raise ApiError(500, "InternalError", "nothing was changed: the disk is full")
+
+    def remove(held: dict[str, Any]) -> None:
+        check()
+        bench.removed.append(held["metadata"]["uid"])
+
     def write(held: dict[str, Any], status: dict[str, Any]) -> None:
+        check()
         bench.statuses.append(status)
         bench.runner.update({**held, "status": status})
 
@@ -121,7 +135,7 @@ async def running(
             lookup=lambda kind, _, name: bench.objects.get((kind, name)),
             issue=issue,
             write_status=write,
-            remove=lambda held: bench.removed.append(held["metadata"]["uid"]),
+            remove=remove,
             back_off=BackOff(0.2, 0.4),
         )
         bench.folder = folder / "pods" / "uid-1"

@@ -60,7 +60,7 @@ class Ledger:
         url = f"http://127.0.0.1:{self.server.server_address[1]}"
         (data / "token").write_text(TOKEN + "\n")
         state = dict.fromkeys(("api_url", "gateway_url", "emulator_url", "agent_url", "run_dir"), "")
-        state |= {"pid": 1, "ledger_url": url, "ledger_reader_token_file": str(data / "token")}
+        state |= {"pid": 1, "phase": "ready", "ledger_url": url, "ledger_reader_token_file": str(data / "token")}
         (data / "state.json").write_text(json.dumps(state))
 
     def close(self) -> None:

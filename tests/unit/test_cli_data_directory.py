@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import stat
 from pathlib import Path
@@ -26,8 +27,14 @@ def test_a_second_holder_is_told_where_the_first_is(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     layout.make()
     with layout.locked():
+        with pytest.raises(click.ClickException, match="not ready"):
+            layout.require_running()
         layout.write_state(state(pid=4711))
         assert layout.running_state() is not None
+        with pytest.raises(click.ClickException, match="not ready"):
+            layout.require_running()
+        layout.write_state(state(pid=4711).model_copy(update={"phase": "ready"}))
+        assert layout.require_running().pid == 4711
         with pytest.raises(click.ClickException, match=r"already running.*4711"), layout.locked():
             pass
     assert layout.running_state() is None
@@ -50,14 +57,23 @@ def test_credentials_are_private_and_kept(tmp_path: Path) -> None:
 
 def test_ports_are_kept_unless_somebody_has_them(tmp_path: Path) -> None:
     path = tmp_path / "ports.json"
-    first = choose_ports(path)
+    first, _ = choose_ports(path)
     assert set(first) == set(NAMES)
     assert len(set(first.values())) == len(NAMES)
-    assert choose_ports(path) == first
+    assert choose_ports(path) == (first, ())
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", first["gateway"]))
-        second = choose_ports(path)
+        taken.listen()
+        second, moved = choose_ports(path)
+        with pytest.raises(click.ClickException) as refused:
+            choose_ports(path, {"gateway": first["gateway"]})
     assert second["gateway"] != first["gateway"]
+    assert [(m.name, m.before, m.after) for m in moved] == [("gateway", first["gateway"], second["gateway"])]
+    assert f"pid {os.getpid()} (" in moved[0].owner
+    for said in (f"port {first['gateway']}", f"pid {os.getpid()} (", "--gateway-port"):
+        assert said in refused.value.message
+    assert choose_ports(path, {"gateway": first["gateway"]})[0] == first
+    assert choose_ports(path, {"gateway": second["gateway"]})[0] == second
     assert {n: p for n, p in second.items() if n != "gateway"} == {n: p for n, p in first.items() if n != "gateway"}
     assert json.loads(path.read_text()) == second
 

@@ -72,17 +72,6 @@ def test_damage_elsewhere_is_not_passed_over(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
-def test_a_namespace_that_was_going_still_goes(tmp_path: Path) -> None:
-    before = filled(tmp_path)
-    before.patch(WIDGETS, "ns", "a", {"metadata": {"finalizers": ["x.io/1"]}}, "merge")
-    before.delete(NAMESPACES, None, "ns")
-    after = opened(tmp_path)
-    after.patch(WIDGETS, "ns", "a", {"metadata": {"finalizers": None}}, "merge")
-    assert after.find(NAMESPACES, None, "ns") is None
-    closed(before)
-    closed(after)
-
-
 def test_a_collection_that_a_kill_interrupted_is_finished(tmp_path: Path) -> None:
     store = filled(tmp_path)
     owner = store.get(WIDGETS, "ns", "a")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from insource.local.store import Store
-from tests.unit.local_widgets import CRDS, NAMESPACES, WIDGETS, refusal, widget, widget_store
+from tests.unit.local_widgets import CRDS, WIDGETS, refusal, widget, widget_store
 
 CONFIG_MAPS = ("", "configmaps")
 PODS = ("", "pods")
@@ -94,23 +94,6 @@ def test_an_unbound_pod_goes_at_once() -> None:
     store = widget_store()
     pod(store, "loose")
     assert store.delete(PODS, "ns", "loose") is None
-
-
-def test_a_namespace_takes_its_content_along() -> None:
-    store = widget_store()
-    obj = widget("a")
-    obj["metadata"]["finalizers"] = ["x.io/1"]
-    store.create(WIDGETS, obj, "ns")
-    store.delete(NAMESPACES, None, "ns")
-    assert store.get(NAMESPACES, None, "ns")["status"]["phase"] == "Terminating"
-    error = refusal(store.create, WIDGETS, widget("b"), "ns")
-    assert (error.code, error.details["causes"][0]["reason"]) == (403, "NamespaceTerminating")
-    store.patch(WIDGETS, "ns", "a", {"metadata": {"finalizers": None}}, "merge")
-    assert store.find(NAMESPACES, None, "ns") is None
-
-
-def test_a_namespace_starts_with_its_service_account() -> None:
-    assert widget_store().get(("", "serviceaccounts"), "ns", "default")
 
 
 def test_a_crd_takes_its_objects_along() -> None:

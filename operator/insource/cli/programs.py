@@ -182,8 +182,15 @@ def emulator(vendor: str, **flags: Any) -> None:
 def cluster(**flags: Any) -> None:
     """Run the embedded cluster: API server, controllers and node."""
     from insource.local.cluster import ClusterSettings, run_cluster
+    from insource.local.journal import DamagedDataError
+    from insource.local.store_errors import ApiError
 
     configure_logging()
     if sys.platform != "linux":
         raise click.ClickException("the embedded node runs on Linux only: use kind, and the Helm chart, elsewhere")
-    run(run_cluster(ClusterSettings(**flags)))
+    try:
+        run(run_cluster(ClusterSettings(**flags)))
+    except ApiError as error:
+        raise click.ClickException(error.message) from error
+    except (DamagedDataError, OSError) as error:
+        raise click.ClickException(str(error)) from error

@@ -6,11 +6,13 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from insource.cli.data_version import check_version, write_version
 
 
 class State(BaseModel):
@@ -65,8 +67,13 @@ class Layout:
         return self.credentials / f"kubeconfig-{name}"
 
     def make(self) -> None:
-        """Create the folders; those with secrets are for the owner only."""
+        """Create the folders; those with secrets are for the owner only.
+
+        Raises OSError, and ClickException for a directory of a newer program.
+        """
+        check_version(self.data)
         self.data.mkdir(parents=True, exist_ok=True)
+        write_version(self.data)
         for folder in (self.logs, self.cluster, self.ledger, self.emulator):
             folder.mkdir(exist_ok=True)
         for folder in (self.credentials, self.gateway):
@@ -89,13 +96,16 @@ class Layout:
         return state if state is not None and self.is_locked() else None
 
     def require_running(self) -> State:
-        """The state of a running installation; otherwise an error that says how to get one."""
+        """The state of an installation that is ready; otherwise an error that says how to get one."""
         state = self.running_state()
-        if state is None:
+        if state is not None and state.phase == "ready":
+            return state
+        if state is not None or self.is_locked():
+            doing = state.message or state.phase if state is not None else "starting"
             raise click.ClickException(
-                f"nothing is running in {self.data}: start it with `insource up --data {self.data}`"
+                f"insource in {self.data} is not ready ({doing}): try again in a moment, its logs are in {self.logs}"
             )
-        return state
+        raise click.ClickException(f"nothing is running in {self.data}: start it with `insource up --data {self.data}`")
 
     def is_locked(self) -> bool:
         """Does a living supervisor hold this directory?"""
@@ -121,17 +131,24 @@ class Layout:
                     f"insource is already running in {self.data}{where}: use it, or stop it with "
                     f"`insource down --data {self.data}`, or choose another --data"
                 ) from None
+            # What a killed one has left here is nobody's any more: its pid may be somebody else's by now.
+            self.state.unlink(missing_ok=True)
             yield
 
 
 def replace_file(path: Path, content: str, *, mode: int) -> None:
-    """Write `content` to `path` atomically, with these permissions from the first byte on."""
+    """Write `content` to `path` atomically, with these permissions from the first byte on. Raises OSError."""
     temporary = path.with_name(f".{path.name}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(content)
-    temporary.chmod(mode)
-    temporary.replace(path)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read_json(path: Path) -> dict[str, int]:

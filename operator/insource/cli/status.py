@@ -13,7 +13,7 @@ from rich.table import Table
 
 from insource.cli.state import Layout, data_option
 from insource.env import system_env
-from insource.kube.client import connect
+from insource.kube.client import ApiError, connect
 from insource.kube.resources import MODEL_DEPLOYMENTS
 
 
@@ -24,7 +24,13 @@ def status(as_json: bool, data: Path) -> None:
     """Show the ModelDeployments and whether they are ready."""
     layout = Layout(data)
     state = layout.require_running()
-    rows = asyncio.run(read(layout, state.gateway_url))
+    try:
+        rows = asyncio.run(read(layout, state.gateway_url))
+    except ApiError as error:
+        log = layout.logs / "cluster.log"
+        raise click.ClickException(
+            f"the API server does not answer ({error}): try again in a moment, see {log}"
+        ) from None
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return

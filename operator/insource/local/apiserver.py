@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
+import structlog
 from aiohttp import web
 
 from insource.local import apiserver_answers as answers
@@ -24,7 +25,8 @@ from insource.local.store_kinds import ResourceKind
 
 VERSION = {"major": "1", "minor": "37", "gitVersion": "v1.37.0+insource", "platform": "linux/amd64"}
 MAX_BODY_BYTES = 3 * 1024 * 1024
-_REFUSED = ("exec", "attach", "portforward", "proxy", "eviction", "binding", "ephemeralcontainers", "finalize")
+_log = structlog.get_logger("apiserver")
+_REFUSED = ("exec", "attach", "portforward", "proxy", "eviction", "binding", "ephemeralcontainers")
 
 
 def create_app(store: Store, tokens: Tokens, logs: PodLogs | None = None) -> web.Application:
@@ -64,6 +66,12 @@ class _Server:
         except web.HTTPRequestEntityTooLarge:
             text = f"the request body is larger than {MAX_BODY_BYTES} bytes"
             return as_json(ApiError(413, "RequestEntityTooLarge", text).status(), status=413)
+        except (web.HTTPException, ConnectionError):
+            raise
+        except Exception as error:
+            _log.exception("a request failed", method=request.method, path=request.path)
+            text = f"the embedded API server failed ({type(error).__name__}); its log says where"
+            return as_json(ApiError(500, "InternalError", text).status(), status=500)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path

@@ -108,10 +108,20 @@ def _prepare_service(obj: Object, old: Object | None) -> None:
     obj.setdefault("status", {"loadBalancer": {}})
 
 
-def _prepare_namespace(obj: Object, _old: Object | None) -> None:
+def _prepare_namespace(obj: Object, old: Object | None) -> None:
     obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = obj["metadata"].get("name", "")
-    obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
+    # Only `finalize` changes the finalizers.
+    obj["spec"] = {"finalizers": ["kubernetes"]} if old is None else old.get("spec") or {}
     obj.setdefault("status", {}).setdefault("phase", "Active")
+
+
+def finalized(namespace: Object, sent: Object) -> Object:
+    """A Namespace with the finalizers of `sent`, as the subresource `finalize` writes it. Raises ApiError 400."""
+    finalizers = (sent.get("spec") or {}).get("finalizers") or []
+    if not isinstance(finalizers, list) or not all(isinstance(name, str) for name in finalizers):
+        raise bad_request("spec.finalizers must be a list of strings")
+    spec = {"finalizers": finalizers} if finalizers else {}
+    return {**namespace, "metadata": {**namespace["metadata"]}, "spec": spec}
 
 
 def _prepare_secret(obj: Object, _old: Object | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,16 @@ _SCALARS = {
     "bool": "boolean",
     "quantity": "quantity",
 }
+_FITTING = {
+    "": frozenset({str, int, float, bool, dict, list}),
+    "string": frozenset({str}),
+    "integer": frozenset({int}),
+    "number": frozenset({int, float}),
+    "boolean": frozenset({bool}),
+    "quantity": frozenset({str, int, float}),
+}
+"""Type of a node -> Python types that fit without a closer look. A node without a type takes anything."""
+_NONE: frozenset[type] = frozenset()
 
 
 @cache
@@ -69,7 +80,7 @@ def _node(declared: str, merging: Node, plain: dict[str, Node]) -> Node:
 
 def mistyped(value: Any, old: Any, node: Node, path: str) -> str | None:
     """Why Go could not decode `value`, or None; what equals the old value is not judged again."""
-    if value is None or value is old or not node.type:
+    if value is None or value is old or type(value) in _FITTING.get(node.type, _NONE):
         return None
     if isinstance(value, dict) and node.type == "object":
         before = old if isinstance(old, dict) else {}
@@ -80,11 +91,16 @@ def mistyped(value: Any, old: Any, node: Node, path: str) -> str | None:
                 return wrong
         return None
     if isinstance(value, list) and node.type == "array":
-        found = (mistyped(item, None, node.items or OPEN, path) for item in value)
-        return next((wrong for wrong in found if wrong is not None), None)
+        if value == old:
+            return None
+        known = old[: len(value)] if isinstance(old, list) else []
+        for item, was in zip_longest(value, known):
+            wrong = mistyped(item, was, node.items or OPEN, path)
+            if wrong is not None:
+                return wrong
+        return None
     said = json_type(value)
-    fits = {"number": ("integer", "number"), "quantity": ("string", "integer", "number")}.get(node.type, (node.type,))
-    if said in fits:
+    if said == node.type:
         return None
     said = {"integer": "number", "boolean": "bool"}.get(said, said)
     return f"json: cannot unmarshal {said} into Go struct field {path} of type {node.type}"

@@ -68,7 +68,7 @@ class DeploymentController:
         if deployment is None or is_terminating(deployment):
             return None
         uid, spec = deployment["metadata"]["uid"], deployment["spec"]
-        owned = [held for held in self._store.list(REPLICA_SETS, key[0]).items if controller_uid(held) == uid]
+        owned = [h for h in self._store.owned_by(uid) if h["kind"] == "ReplicaSet" and controller_uid(h) == uid]
         owned.sort(key=lambda held: (held["metadata"]["creationTimestamp"], held["metadata"]["name"]))
         hashed = template_hash(spec["template"])
         new = next((held for held in owned if held["metadata"]["labels"].get(HASH) == hashed), None)

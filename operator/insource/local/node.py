@@ -165,12 +165,12 @@ class Node:
             self._without_address[uid] = pod
             self._around.events.record(pod, "FailedCreatePodSandBox", str(error), "Warning")
             return
-        (self._around.pods_folder / uid).mkdir(exist_ok=True)
         runner = self._runners[uid] = PodRunner(pod, address, self._around)
         self._tasks[uid] = asyncio.create_task(self._run(uid, runner))
 
     async def _run(self, uid: str, runner: PodRunner) -> None:
         try:
+            (self._around.pods_folder / uid).mkdir(exist_ok=True)
             await runner.run()
         except Exception:
             self._log.exception("a pod's runner failed; it begins anew", pod=runner.pod["metadata"]["name"])
@@ -235,16 +235,11 @@ class Node:
             "accessModes": spec.get("accessModes") or [],
             "capacity": (spec.get("resources") or {}).get("requests") or {},
         }
-        patch = {"status": status}
-        self._store.patch(
-            CLAIMS,
-            metadata["namespace"],
-            metadata["name"],
-            patch,
-            "merge",
-            subresource="status",
-            field_manager=MANAGER,
-        )
+        namespace, name, patch = metadata["namespace"], metadata["name"], {"status": status}
+        try:
+            self._store.patch(CLAIMS, namespace, name, patch, "merge", subresource="status", field_manager=MANAGER)
+        except ApiError as error:
+            self._log.warning("a claim could not be bound; trying again", claim=name, error=error.message)
 
     # The Node object ---------------------------------------------------------------------------------------------
 
@@ -255,6 +250,8 @@ class Node:
                 self._beat()
             except ApiError as error:
                 self._log.warning("could not write the node's status", error=str(error))
+            for claim in self._store.list(CLAIMS).items:
+                self._bind_claim(claim)
 
     def _beat(self) -> None:
         name = self._settings.name

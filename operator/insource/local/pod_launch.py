@@ -6,7 +6,6 @@ Keeps no state of its own; what goes wrong is told and raised, what follows from
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,15 +97,25 @@ class Launcher:
         """(kind, name) -> what the pod's namespace holds."""
         return lambda kind, name: self._around.lookup(kind, pod["metadata"]["namespace"], name)
 
-    def refresh(self, pod: Object) -> None:
-        """Brings the volumes of running containers up to date."""
+    def refresh(self, pod: Object) -> bool:
+        """Brings the volumes of running containers up to date; returns whether all of them are. Raises OSError."""
         pod = self.placed(pod)
-        # What a running container was given and is gone now stays as it was, as with the kubelet.
-        with contextlib.suppress(ReferenceMissingError):
+        try:
             self._volumes.bring_up_to_date(pod, self.lookup(pod))
+        except ReferenceMissingError:
+            return False  # what a running container was given and is gone now stays as it was, as with the kubelet
+        return True
 
     def prepare(self, pod: Object, name: str) -> Launch:
         """What the container's program is started with. Raises `NotStartableError`, having told of it."""
+        try:
+            return self._prepared(pod, name)
+        except OSError as error:
+            message = f"{error.filename or self._folder}: {error.strerror or error}"
+            self._tell(pod, "Failed", f"Error: {message}")
+            raise NotStartableError("CreateContainerError", message, CONFIG_RETRY_S) from error
+
+    def _prepared(self, pod: Object, name: str) -> Launch:
         spec = self._specs[name]
         pod = self.placed(pod)
         lookup = self.lookup(pod)

@@ -28,8 +28,9 @@ class RunLog:
         self.path = path
         self.closed = False
         self._clock = clock
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
         self._rest = b""
+        self._torn = False
         self._news = asyncio.Event()
 
     def write(self, data: bytes) -> None:
@@ -42,11 +43,20 @@ class RunLog:
         if not lines:
             return
         stamp = self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
-        self._file.write(b"".join(stamp + b" " + line + b"\n" for line in lines))
-        self._file.flush()
-        if self._file.tell() > LARGEST_BYTES:
-            self._begin_anew()
+        try:
+            self._store(b"".join(stamp + b" " + line + b"\n" for line in lines))
+            if self._file.tell() > LARGEST_BYTES:
+                self._begin_anew()
+        except OSError:
+            # A full disk costs lines. The program goes on: if nobody took its output it would soon stand still.
+            self._torn = True
         self._announce()
+
+    def _store(self, text: bytes) -> None:
+        rest = memoryview(b"\n" + text if self._torn else text)
+        while rest:
+            rest = rest[self._file.write(rest) or 0 :]
+        self._torn = False
 
     def close(self) -> None:
         """The run is over."""
@@ -70,7 +80,7 @@ class RunLog:
     def _begin_anew(self) -> None:
         self._file.close()
         self.path.replace(self.path.with_suffix(".old"))
-        self._file = self.path.open("ab")
+        self._file = self.path.open("ab", buffering=0)
 
 
 @dataclass(frozen=True)

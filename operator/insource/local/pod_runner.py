@@ -1,7 +1,8 @@
 """One pod on the embedded node: does what the lifecycle decides, and tells it what happened.
 
 The rules are in `pod_lifecycle` (what to start and stop) and `pod_status` (what to report); how a program is prepared
-is in `pod_launch`, how it is stopped in `pod_stop`. This file starts programs, asks probes and keeps volumes fresh.
+is in `pod_launch`, how it is stopped in `pod_stop`, how probes are asked in `pod_probing`. This file starts programs
+and keeps volumes fresh.
 One task per pod; a wake-up, never an argument, says that something changed.
 """
 
@@ -10,21 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import structlog
 
-from insource.local import pod_lifecycle, probes, processes
+from insource.local import pod_lifecycle, processes
 from insource.local.objects import Object, is_terminating
 from insource.local.pod_launch import NEVER_RETRY_S, Launcher, NotStartableError, Surroundings
 from insource.local.pod_lifecycle import Kind, containers_of, decide, taken_over
-from insource.local.pod_logs import ContainerLogs
+from insource.local.pod_logs import ContainerLogs, RunLog
+from insource.local.pod_probing import Probing
+from insource.local.pod_report import RETRY_S, PodReport
 from insource.local.pod_status import pod_status
 from insource.local.pod_stop import SIDECAR_GRACE_S, stop
 from insource.local.pod_support import unsupported
-from insource.local.probes import Tally, Target, Verdict
+from insource.local.probes import Target
+from insource.local.store_errors import ApiError
 from insource.local.volumes import PodVolumes
 
 
@@ -47,15 +50,17 @@ class PodRunner:
         self._unsupported = unsupported(spec)
         self._programs: dict[str, processes.Program] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._probes: dict[str, list[asyncio.Task[None]]] = {}
         self._logs: dict[str, ContainerLogs] = {}
         self._woken = asyncio.Event()
         self._volumes_stale = False
-        self._reported: Object | None = None
+        self._volumes_wait_s = 0.0
+        """Until when (monotonic) volumes that could not be brought up to date are left alone."""
         self._gone = False
         self._closing = False
         self._deadline_s: float | None = None
         self._log = structlog.get_logger("node").bind(pod=f"{pod['metadata']['namespace']}/{pod['metadata']['name']}")
+        self._report = PodReport(surroundings.write_status, self._clock, self._log)
+        self._probing = Probing(self._specs, self._target, self._clock, self._change, self._tell_unhealthy, self._spawn)
         self._take_over()
 
     # What others tell it -----------------------------------------------------------------------------------------
@@ -121,8 +126,18 @@ class PodRunner:
             await self._kill_all()
         if self._gone or not self._closing:
             shutil.rmtree(self._folder, ignore_errors=True)
-        if not self._gone and not self._closing:
-            self._around.remove(self._pod)
+        await self._leave()
+
+    async def _leave(self) -> None:
+        """The pod has ended: it may leave the API."""
+        while not self._gone and not self._closing:
+            try:
+                self._around.remove(self._pod)
+                return
+            except ApiError as error:
+                self._log.warning("the pod could not be removed; trying again", error=error.message)
+                self._woken.clear()
+                await self._wait_until(self._clock.monotonic() + RETRY_S)
 
     async def _step(self) -> bool:
         """One round: decide, act, report, wait. True when the pod is over and is to go."""
@@ -130,7 +145,7 @@ class PodRunner:
         ending = self._deadline_s is not None
         if self._unsupported and not ending:
             self._refuse_whole()
-            await self._woken.wait()
+            await self._wait_until(self._report.retry_at_s)
             return False
         decision = decide(tuple(self._containers.values()), deleting=ending, now_s=self._clock.monotonic())
         for name in decision.stop:
@@ -139,7 +154,8 @@ class PodRunner:
             await self._start(name)
         self._kill_overdue()
         self._refresh_volumes()
-        self._report()
+        if not self._gone:
+            self._report.tell(self._pod, self._status())
         if ending and decision.over:
             return True
         if not decision.start:
@@ -147,8 +163,10 @@ class PodRunner:
         return False
 
     async def _rest(self, wake_at_s: float | None) -> None:
-        moments = [wake_at_s, self._volumes.next_rotation_s(), *self._kill_moments()]
-        due_s = min((moment for moment in moments if moment is not None), default=None)
+        moments = [wake_at_s, self._volumes_due_s(), self._report.retry_at_s, *self._kill_moments()]
+        await self._wait_until(min((moment for moment in moments if moment is not None), default=None))
+
+    async def _wait_until(self, due_s: float | None) -> None:
         pause_s = None if due_s is None else max(0.0, due_s - self._clock.monotonic())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
@@ -170,15 +188,6 @@ class PodRunner:
             if late_s >= (SIDECAR_GRACE_S if sidecar and not self._gone else 0.0):
                 program.kill()
 
-    def _report(self) -> None:
-        if self._gone:
-            return
-        status = self._status()
-        # What was written last is compared too: whatever the API makes of it, it is not written over and over.
-        if status not in (self._reported, self._pod.get("status")):
-            self._reported = status
-            self._around.write_status(self._pod, status)
-
     def _status(self, reason: str = "", message: str = "") -> Object:
         return pod_status(
             self._pod,
@@ -199,10 +208,8 @@ class PodRunner:
                 container, reason="Unsupported", message=message, retry_at_s=NEVER_RETRY_S
             )
         status = self._status("Unsupported", message)
-        if status != self._reported:
-            self._reported = status
+        if self._report.tell(self._pod, status):
             self._around.events.record(self._pod, "Unsupported", message, "Warning")
-            self._around.write_status(self._pod, status)
 
     def _take_over(self) -> None:
         status = self._pod.get("status") or {}
@@ -225,15 +232,17 @@ class PodRunner:
         container = self._containers[name]
         logs = self.logs(name)
         assert logs is not None
-        log = logs.begin()
+        log: RunLog | None = None
         record = self._folder / f"{name}.pid"
         try:
+            log = logs.begin()
             program = await processes.start(
                 launch.argv, environment=launch.variables, folder=launch.folder, output=log, record=record
             )
         except OSError as error:
-            log.close()
-            message = f"{launch.argv[0]}: {error.strerror or error}"
+            if log is not None:
+                log.close()
+            message = f"{error.filename or launch.argv[0]}: {error.strerror or error}"
             self._event("Failed", f"Error: failed to start container {name}: {message}", warning=True)
             self._ended(name, processes.Exit(128), reason="StartError", message=message)
             return
@@ -243,7 +252,7 @@ class PodRunner:
         )
         self._event("Started", f"Started container {name}")
         self._spawn(self._await_exit(name, program))
-        self._begin_probes(name)
+        self._probing.begin(name)
 
     def _refuse(self, name: str, reason: str, message: str, retry_s: float) -> None:
         self._containers[name] = pod_lifecycle.after_refusal(
@@ -253,20 +262,30 @@ class PodRunner:
             retry_at_s=self._clock.monotonic() + retry_s,
         )
 
-    def _refresh_volumes(self) -> None:
+    def _volumes_due_s(self) -> float | None:
+        """When (monotonic) to look at the volumes again without being told."""
+        if self._volumes_stale:
+            return self._volumes_wait_s if self._programs else None
         rotation_s = self._volumes.next_rotation_s()
-        due = rotation_s is not None and rotation_s <= self._clock.monotonic()
-        if not self._programs or not (self._volumes_stale or due):
+        return None if rotation_s is None else max(rotation_s, self._volumes_wait_s)
+
+    def _refresh_volumes(self) -> None:
+        due_s = self._volumes_due_s()
+        if not self._programs or due_s is None or due_s > self._clock.monotonic():
             return
         self._volumes_stale = False
-        self._launcher.refresh(self._pod)
+        try:
+            whole = self._launcher.refresh(self._pod)
+        except OSError as error:
+            whole, self._volumes_stale = False, True
+            self._event("FailedMount", f"volumes could not be brought up to date: {error}", warning=True)
+        self._volumes_wait_s = 0.0 if whole else self._clock.monotonic() + RETRY_S
 
     # Running -----------------------------------------------------------------------------------------------------
 
     async def _await_exit(self, name: str, program: processes.Program) -> None:
         ended = await program.wait()
-        for task in self._probes.pop(name, []):
-            task.cancel()
+        self._probing.end(name)
         self._programs.pop(name, None)
         self._ended(name, ended)
 
@@ -286,25 +305,6 @@ class PodRunner:
             self._event("BackOff", f"Back-off restarting failed container {name}", warning=True)
         self._woken.set()
 
-    def _begin_probes(self, name: str) -> None:
-        if self._specs[name].get("startupProbe"):
-            self._watch(name, "startupProbe", self._told_startup, passing=False)
-        else:
-            self._begin_lasting_probes(name)
-
-    def _begin_lasting_probes(self, name: str) -> None:
-        if self._specs[name].get("readinessProbe"):
-            self._watch(name, "readinessProbe", self._told_readiness, passing=False)
-        if self._specs[name].get("livenessProbe"):
-            self._watch(name, "livenessProbe", self._told_liveness, passing=True)
-
-    def _watch(self, name: str, which: str, told: Callable[[str, Tally, Verdict], bool], *, passing: bool) -> None:
-        spec, target = self._specs[name][which], self._target(name)
-        asking = probes.watch(
-            spec, target, self._clock, lambda tally, verdict: told(name, tally, verdict), passing=passing
-        )
-        self._probes.setdefault(name, []).append(self._spawn(asking))
-
     def _target(self, name: str) -> Target:
         ports = self._specs[name].get("ports") or ()
         return Target(
@@ -314,41 +314,12 @@ class PodRunner:
             session=self._around.session,
         )
 
-    def _told_startup(self, name: str, tally: Tally, verdict: Verdict) -> bool:
-        container = self._containers[name]
-        if not verdict.ok:
-            self._unhealthy_event("Startup", verdict)
-        if tally.passing:
-            self._change(name, has_started=True, ready=not container.needs_readiness)
-            self._begin_lasting_probes(name)
-            return False
-        if tally.failures >= int(self._specs[name]["startupProbe"].get("failureThreshold") or 3):
-            self._change(name, unhealthy=f"failed startup probe: {verdict.message}")
-            return False
-        return True
-
-    def _told_readiness(self, name: str, tally: Tally, verdict: Verdict) -> bool:
-        if not verdict.ok:
-            self._unhealthy_event("Readiness", verdict)
-        self._change(name, ready=tally.passing)
-        return True
-
-    def _told_liveness(self, name: str, tally: Tally, verdict: Verdict) -> bool:
-        if not verdict.ok:
-            self._unhealthy_event("Liveness", verdict)
-        if not tally.passing:
-            self._change(name, unhealthy=f"failed liveness probe: {verdict.message}")
-        return tally.passing
-
     def _change(self, name: str, **changes: Any) -> None:
         before = self._containers[name]
         after = replace(before, **changes)
         if after != before and before.running:
             self._containers[name] = after
             self._woken.set()
-
-    def _unhealthy_event(self, probe: str, verdict: Verdict) -> None:
-        self._event("Unhealthy", f"{probe} probe failed: {verdict.message}", warning=True)
 
     # Stopping ----------------------------------------------------------------------------------------------------
 
@@ -400,6 +371,9 @@ class PodRunner:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("a pod's task failed", exc_info=error)
             self._woken.set()
+
+    def _tell_unhealthy(self, message: str) -> None:
+        self._event("Unhealthy", message, warning=True)
 
     def _warn(self, _pod: Object, reason: str, message: str) -> None:
         self._event(reason, message, warning=True)

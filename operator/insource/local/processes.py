@@ -95,7 +95,7 @@ async def start(
 ) -> Program:
     """Start a program in its own session. `record` is a file that names it until it is gone (see `kill_leftovers`).
 
-    Raises OSError (FileNotFoundError, PermissionError) if it cannot be executed.
+    Raises OSError (FileNotFoundError, PermissionError) if it cannot be executed, or cannot be recorded.
     """
     process = await asyncio.create_subprocess_exec(
         *argv,
@@ -107,8 +107,14 @@ async def start(
         start_new_session=True,
         preexec_fn=_die_with(os.getpid()),
     )
-    if record is not None:
-        _remember(record, process.pid)
+    try:
+        if record is not None:
+            _remember(record, process.pid)
+    except OSError:
+        kill_group(process.pid)
+        await process.wait()
+        process._transport.close()  # type: ignore[attr-defined]
+        raise
     return Program(process, output, record)
 
 

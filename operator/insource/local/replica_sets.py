@@ -71,8 +71,8 @@ class ReplicaSetController:
         uid = replica_set["metadata"]["uid"]
         return [
             pod
-            for pod in self._store.list(PODS, replica_set["metadata"]["namespace"]).items
-            if controller_uid(pod) == uid and not is_terminating(pod) and not is_over(pod)
+            for pod in self._store.owned_by(uid)
+            if pod["kind"] == "Pod" and controller_uid(pod) == uid and not is_terminating(pod) and not is_over(pod)
         ]
 
     def _create(self, replica_set: Object, count: int) -> str:

@@ -13,31 +13,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from insource.env import Env
-from insource.local import managed_fields, scale
+from insource.local import scale
 from insource.local.builtin import builtin_kinds
-from insource.local.crds import CRD_REF, established, kind_of
 from insource.local.selectors import Test, both, field_test, label_test
 from insource.local.store_admission import Admission, check_type, checked_shape, missing_manager
 from insource.local.store_deletion import NAMESPACES, Deletion
-from insource.local.store_errors import (
-    ApiError,
-    Object,
-    already_exists,
-    bad_request,
-    conflict,
-    not_found,
-)
+from insource.local.store_errors import ApiError, Object, already_exists, bad_request, not_found
 from insource.local.store_kinds import KindRef, Kinds, ResourceKind
 from insource.local.store_reading import Page, bookmark, read_page, start_watch
-from insource.local.store_requests import (
-    after_patch,
-    apply_config,
-    check_namespace,
-    check_subresource,
-    namespace_of,
-    uid_or_version_gone,
-)
-from insource.local.store_state import Change, Key, State, Subscriber
+from insource.local.store_requests import after_patch, check_namespace, check_subresource, namespace_of
+from insource.local.store_state import Key, State, Subscriber
+from insource.local.store_writing import Write, Writing, not_by_strategic_merge
 from insource.local.watch import Watch, WatchEvent
 
 __all__ = ["ApiError", "KindRef", "Page", "Store", "Watch", "WatchEvent"]
@@ -53,8 +39,10 @@ class Store:
         self.admission = Admission(env)
         self.env = env
         self._deletion = Deletion(self.state, self.admission)
+        self._writing = Writing(self.state, self.admission, self._work)
         self._subscribers: dict[int, Subscriber] = {}
         self._working = False
+        self._unfinished = False
         for kind in builtin_kinds():
             self.state.kinds.add(kind)
 
@@ -105,6 +93,11 @@ class Store:
         """Objects with an owner reference to `uid`, of any kind, by an index."""
         found = (self.state.find(key) for key in self.state.dependents(uid))
         return [obj for obj in found if obj is not None]
+
+    def in_namespace(self, namespace: str) -> List[tuple[ResourceKind, Object]]:
+        """Everything in a namespace, of any kind, by an index."""
+        found = [(self.kinds.find(key[0]), self.state.find(key)) for key in self.state.in_namespace(namespace)]
+        return [(kind, obj) for kind, obj in found if kind is not None and obj is not None]
 
     def _test(self, kind: ResourceKind, label_selector: str, field_selector: str) -> Test | None:
         fields = field_test(field_selector, kind.selectable_fields, kind.custom) if field_selector else None
@@ -181,22 +174,7 @@ class Store:
         sent.setdefault("kind", found.kind)
         new = self.admission.created(found, sent, name, space, field_validation)
         self.admission.owned(found, None, new, {}, field_manager, "")
-        return self._created(found, key, new, dry_run=dry_run)
-
-    def _created(self, kind: ResourceKind, key: Key, new: Object, *, dry_run: bool) -> Object:
-        if kind.ref == CRD_REF:
-            kind_of(new)  # refuses before anything is stored
-            new["status"] = established(new, self.admission.now())
-        if dry_run:
-            return new
-        self.state.commit(key, None, new)
-        if kind.ref == CRD_REF:
-            self.kinds.add(kind_of(new))
-        if kind.ref == NAMESPACES:
-            account = {"metadata": {"name": "default"}}
-            self.create(("", "serviceaccounts"), account, key[2], field_manager="kube-controller-manager")
-        self._work()
-        return new
+        return self._writing.created(found, key, new, dry_run=dry_run)
 
     def update(
         self,
@@ -213,9 +191,11 @@ class Store:
         """PUT; a metadata.resourceVersion in `obj` that is stale raises 409 Conflict (a custom kind needs one)."""
         found = self.kinds.resolve(kind)
         sent = checked_shape(obj)
+        write = Write(field_manager, subresource, field_validation, patched=False, dry_run=dry_run)
         if subresource == "scale":
-            body = scale.desired(found, sent)
-            return self._changed_scale(found, namespace, name, body, field_manager, dry_run=dry_run)
+            return self._writing.scaled(found, self.get(found, namespace, name), sent, write)
+        if subresource == "finalize" and found.ref == NAMESPACES:
+            return self._writing.finalized(found, self.get(found, None, name), sent, write)
         check_subresource(found, subresource)
         if sent["metadata"].get("name", name) != name:
             raise bad_request(
@@ -223,9 +203,7 @@ class Store:
             )
         old = self.get(found, namespace, name)
         self.admission.check_precondition(found, sent["metadata"], old, patched=False)
-        return self._changed(
-            found, old, sent, subresource, field_manager, field_validation, patched=False, dry_run=dry_run
-        )
+        return self._writing.changed(found, old, sent, write)
 
     def patch(
         self,
@@ -243,116 +221,26 @@ class Store:
     ) -> Object:
         """`subresource`: "", "status" or "scale". `apply` creates what is missing. 409 on ownership conflicts."""
         found = self.kinds.resolve(kind)
+        write = Write(field_manager, subresource, field_validation, patched=True, dry_run=dry_run)
         if patch_type == "apply":
             if not field_manager or field_manager == "unknown":
                 raise missing_manager()
             check_subresource(found, subresource)
-            return self._apply(found, namespace, name, patch, subresource, field_manager, force, dry_run)
+            return self._writing.applied(found, namespace, name, patch, write, force=force)
         if patch_type == "strategic" and found.custom:
-            raise ApiError(
-                415,
-                "UnsupportedMediaType",
-                "the body of the request was in an unknown format - accepted media types include: "
-                "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-            )
+            raise not_by_strategic_merge()
         old = self.get(found, namespace, name)
         if subresource == "scale":
-            current = scale.view(found, old)
-            body = scale.desired(found, after_patch(current, patch, patch_type))
-            return self._changed_scale(found, namespace, name, body, field_manager, dry_run=dry_run)
+            return self._writing.patched_scale(found, old, patch, patch_type, write)
         check_subresource(found, subresource)
         sent = checked_shape(after_patch(old, patch, patch_type))
         self.admission.check_precondition(found, sent["metadata"], old, patched=True)
-        return self._changed(
-            found, old, sent, subresource, field_manager, field_validation, patched=True, dry_run=dry_run
-        )
+        return self._writing.changed(found, old, sent, write)
 
     def scale(self, kind: KindRef | ResourceKind, namespace: str | None, name: str) -> Object:
         """The autoscaling/v1 Scale of an object."""
         found = self.kinds.resolve(kind)
         return scale.view(found, self.get(found, namespace, name))
-
-    def _changed_scale(
-        self, kind: ResourceKind, namespace: str | None, name: str, replicas: int, manager: str, *, dry_run: bool
-    ) -> Object:
-        old = self.get(kind, namespace, name)
-        sent = scale.with_replicas(kind, old, replicas)
-        return self._changed(kind, old, sent, "", manager, "Ignore", patched=True, dry_run=dry_run)
-
-    def _changed(
-        self,
-        kind: ResourceKind,
-        old: Object,
-        sent: Object,
-        subresource: str,
-        manager: str,
-        validation: str,
-        *,
-        patched: bool,
-        dry_run: bool,
-    ) -> Object:
-        sent.setdefault("kind", kind.kind)
-        new = self.admission.changed(kind, sent, old, subresource, validation, patched=patched)
-        self.admission.owned(kind, old, new, sent["metadata"], manager, subresource)
-        return self._committed(kind, old, new, dry_run=dry_run)
-
-    def _committed(self, kind: ResourceKind, old: Object, new: Object, *, dry_run: bool) -> Object:
-        if kind.ref == CRD_REF and new.get("spec") != old.get("spec"):
-            defined = kind_of(new)
-            new["status"] = established(new, self.admission.now())
-            if not dry_run:
-                self.kinds.add(defined)
-        if new == old:
-            return old
-        if dry_run:
-            return new
-        metadata = new["metadata"]
-        key: Key = (kind.ref, metadata.get("namespace", "") if kind.namespaced else "", metadata["name"])
-        self.state.commit(key, old, new)
-        self._deletion.settle(key)
-        self._work()
-        return new
-
-    def _apply(
-        self,
-        kind: ResourceKind,
-        namespace: str | None,
-        name: str,
-        patch: Any,
-        subresource: str,
-        manager: str,
-        force: bool,
-        dry_run: bool,
-    ) -> Object:
-        config, sent = apply_config(kind, patch, name, subresource)
-        space = namespace_of(kind, sent, namespace)
-        key: Key = (kind.ref, space, name)
-        live = self.state.find(key)
-        now = self.admission.now()
-        if live is None:
-            if subresource:
-                raise not_found(kind.plural, kind.group, name)
-            if sent.get("uid") or sent.get("resourceVersion"):
-                raise conflict(kind.plural, kind.group, name, uid_or_version_gone(sent))
-            check_namespace(self.state, kind, space, name)
-            config.setdefault("kind", kind.kind)
-            new = self.admission.created(kind, config, name, space, "Ignore")
-            bare: Object = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {}}
-            entries = managed_fields.apply(bare, config, [], kind.schema, manager, "", now, force=force)[1]
-            if entries:
-                new["metadata"]["managedFields"] = entries
-            return self._created(kind, key, new, dry_run=dry_run)
-        self.admission.check_precondition(kind, sent, live, patched=True)
-        entries = live["metadata"].get("managedFields") or []
-        merged, entries = managed_fields.apply(
-            live, config, entries, kind.schema, manager, subresource, now, force=force
-        )
-        if merged is live:
-            return live
-        new = self.admission.changed(kind, merged, live, subresource, "Ignore", patched=True)
-        if entries:
-            new["metadata"]["managedFields"] = entries
-        return self._committed(kind, live, new, dry_run=dry_run)
 
     def delete(
         self,
@@ -381,9 +269,20 @@ class Store:
     # --- consequences
 
     def resume(self) -> None:
-        """After a restart: finishes the deletions and collections that a crash interrupted."""
-        self._deletion.resume()
-        self._work()
+        """Finishes what a crash or a full disk has interrupted. Raises ApiError 500 if it still cannot be written."""
+        self._unfinished = False
+        try:
+            self._deletion.resume()
+        except ApiError:
+            self._unfinished = True
+            raise
+        finally:
+            self._work()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something that follows from a change could not be written: `resume` is to be called again."""
+        return self._unfinished
 
     def _work(self) -> None:
         """Works off what follows from the changes: collection first, then subscribers. Re-entrant calls only add."""
@@ -393,20 +292,14 @@ class Store:
         try:
             while self.state.pending:
                 change = self.state.pending.popleft()
-                self._deletion.consequences(change)
-                self._forget_crd(change)
+                try:
+                    self._deletion.consequences(change)
+                except ApiError:
+                    # The change itself is written and stands: its writer is not told that it failed.
+                    self._unfinished = True
                 kind = self.kinds.find(change.key[0])
                 if kind is not None:
                     for callback in List(self._subscribers.values()):
                         callback(change.type, kind, change.new)
         finally:
             self._working = False
-
-    def _forget_crd(self, change: Change) -> None:
-        if change.key[0] == CRD_REF and change.type == "DELETED":
-            spec = change.new["spec"]
-            ref = (spec["group"], spec["names"]["plural"])
-            for obj in List(self.state.objects(ref, None)):
-                self.state.remove((ref, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]), obj)
-            self.kinds.remove(ref)
-            self.state.close_watches(ref)

@@ -1,6 +1,7 @@
-"""How objects go: finalizers, grace periods, owner references, namespaces and CRDs with their content.
+"""How objects go: finalizers, grace periods, owner references, CRDs with their objects.
 
-Works on the state only; consequences are worked off in order by `consequences`, called for each committed change.
+What is in a namespace goes with it by a controller (`namespaces`). Works on the state only; consequences are worked
+off in order by `consequences`, called for each committed change.
 """
 
 from __future__ import annotations
@@ -86,36 +87,39 @@ class Deletion:
             doomed["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
         return doomed
 
-    def settle(self, key: Key) -> None:
+    def _settle(self, key: Key) -> None:
         """Removes an object whose deletion nothing holds up any more."""
         obj = self.state.find(key)
         if obj is not None and obj["metadata"].get("deletionTimestamp") and _may_go(obj):
             self.state.remove(key, obj)
 
     def consequences(self, change: Change) -> None:
-        """What follows from one change: garbage collection, namespace content, waiting owners."""
+        """What follows from one change: garbage collection, waiting owners, the objects of a kind that is gone."""
         key, new = change.key, change.new
         if change.type == "DELETED":
             self._collect_dependents_of(new)
             for reference in new["metadata"].get("ownerReferences") or ():
                 self._release_waiting_owner(reference["uid"])
-            if key[1]:
-                self._release_namespace(key[1])
+            if key[0] == CRD_REF:
+                self._forget_kind(new)
             return
         metadata = new["metadata"]
         if metadata.get("deletionTimestamp"):
             self._follow_deletion(key, new)
+            self._settle(key)
         if metadata.get("ownerReferences") and not metadata.get("deletionTimestamp"):
             before = change.old["metadata"].get("ownerReferences") if change.old is not None else None
             if metadata["ownerReferences"] != before:
                 self._collect(key)
 
     def resume(self) -> None:
-        """Works off deletions that a crash interrupted; to be called once, after a restart."""
+        """Works off deletions that a crash, or a disk that was full, has interrupted."""
         for key, obj in list(self.state.everything()):
-            if obj["metadata"].get("deletionTimestamp"):
+            if self.state.kinds.find(key[0]) is None:
+                self.state.remove(key, obj)
+            elif obj["metadata"].get("deletionTimestamp"):
                 self._follow_deletion(key, obj)
-                self.settle(key)
+                self._settle(key)
             elif obj["metadata"].get("ownerReferences"):
                 self._collect(key)
 
@@ -130,11 +134,7 @@ class Deletion:
             for dependent in self.state.dependents(uid):
                 self._delete(dependent, "Foreground")
             self._release_waiting_owner(uid)
-        if key[0] == NAMESPACES:
-            for inside in self.state.in_namespace(key[2]):
-                self._delete(inside, "Background")
-            self._release_namespace(key[2])
-        elif key[0] == CRD_REF:
+        if key[0] == CRD_REF:
             self._delete_instances(obj)
 
     def _delete_instances(self, crd: Object) -> None:
@@ -142,6 +142,14 @@ class Deletion:
         ref = (spec["group"], spec["names"]["plural"])
         for obj in list(self.state.objects(ref, None)):
             self._delete((ref, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]), "Background")
+
+    def _forget_kind(self, crd: Object) -> None:
+        spec = crd["spec"]
+        ref = (spec["group"], spec["names"]["plural"])
+        self.state.kinds.remove(ref)
+        for obj in list(self.state.objects(ref, None)):
+            self.state.remove((ref, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]), obj)
+        self.state.close_watches(ref)
 
     def _delete(self, key: Key, propagation: str) -> None:
         obj = self.state.find(key)
@@ -188,7 +196,7 @@ class Deletion:
         if kept:
             metadata["finalizers"] = kept
         self.state.commit(key, obj, {**obj, "metadata": metadata})
-        self.settle(key)
+        self._settle(key)
 
     def _release_waiting_owner(self, uid: str) -> None:
         key = self.state.by_uid(uid)
@@ -203,16 +211,6 @@ class Deletion:
             if any(item["uid"] == uid and item.get("blockOwnerDeletion") for item in references):
                 return
         self._drop_finalizer(key, "foregroundDeletion")
-
-    def _release_namespace(self, name: str) -> None:
-        key: Key = (NAMESPACES, "", name)
-        namespace = self.state.find(key)
-        if namespace is None or not namespace["metadata"].get("deletionTimestamp"):
-            return
-        if not self.state.in_namespace(name) and (namespace.get("spec") or {}).get("finalizers"):
-            emptied = {**namespace, "metadata": {**namespace["metadata"]}, "spec": {}}
-            self.state.commit(key, namespace, emptied)
-            self.settle(key)
 
 
 def _grace(key: Key, obj: Object, asked: int | None) -> int:

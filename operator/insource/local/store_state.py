@@ -1,6 +1,7 @@
 """What the store holds: objects with their indexes, the history of changes, open watches, subscribers.
 
-Every change goes through `commit` or `remove`: one counter, one log. Knows no rules of the API.
+Every change goes through `commit` or `remove`: one counter, one log. A change that the journal refuses has not
+happened. Knows no rules of the API.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class State:
         self.kinds = Kinds()
         self.resource_version = 1
         self.journal: Callable[[Change], None] | None = None
-        """Called with each change before anybody else hears of it."""
+        """Called with each change before it is made; what it raises reaches the writer, and nothing has changed."""
         self._objects: dict[KindRef, dict[str, dict[str, Object]]] = {}
         self._by_uid: dict[str, Key] = {}
         self._dependents: dict[str, dict[Key, None]] = {}
@@ -78,17 +79,21 @@ class State:
 
     def commit(self, key: Key, old: Object | None, new: Object) -> None:
         """Stores `new` (whose metadata this call completes) as the successor of `old`."""
-        self.resource_version += 1
-        new["metadata"]["resourceVersion"] = str(self.resource_version)
+        version = self.resource_version + 1
+        new["metadata"]["resourceVersion"] = str(version)
+        change = Change(version, "ADDED" if old is None else "MODIFIED", key, new, old)
+        self._journal(change)
         self._put(key, old, new)
-        self._record(Change(self.resource_version, "ADDED" if old is None else "MODIFIED", key, new, old))
+        self._record(change)
 
     def remove(self, key: Key, last: Object) -> None:
         """Removes an object; its DELETED event carries a new, higher resourceVersion."""
-        self.resource_version += 1
-        gone = {**last, "metadata": {**last["metadata"], "resourceVersion": str(self.resource_version)}}
+        version = self.resource_version + 1
+        gone = {**last, "metadata": {**last["metadata"], "resourceVersion": str(version)}}
+        change = Change(version, "DELETED", key, gone, last)
+        self._journal(change)
         self._take(key, last)
-        self._record(Change(self.resource_version, "DELETED", key, gone, last))
+        self._record(change)
 
     def restore(self, key: Key, obj: Object) -> None:
         """Puts an object back as it was before a restart: no event, no new version."""
@@ -143,9 +148,12 @@ class State:
             if not dependents:
                 del self._dependents[uid]
 
-    def _record(self, change: Change) -> None:
+    def _journal(self, change: Change) -> None:
         if self.journal is not None:
             self.journal(change)
+
+    def _record(self, change: Change) -> None:
+        self.resource_version = change.resource_version
         if self._history.maxlen == len(self._history):
             self._forgotten = self._history[0].resource_version if self._history else change.resource_version
         self._history.append(change)
