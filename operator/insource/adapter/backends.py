@@ -18,7 +18,7 @@ from insource.adapter.dialects.openai import TRANSCRIPTIONS, Answer, OpenAITrans
 from insource.adapter.ledger import LedgerAway, LedgerClient, RecordRejected
 from insource.adapter.parameters import Transcription
 from insource.adapter.pod_http import PodServer
-from insource.adapter.refusals import Refusal, refused_credentials, refused_policy
+from insource.adapter.refusals import Refusal, refused_credentials, refused_policy, unrecorded
 from insource.adapter.routes import InHouseRoutes, Route, Routes, VendorAdapterRoutes
 from insource.adapter.server_watch import ServerWatch
 from insource.adapter.settings import InHouseSettings, Patience, VendorSettings
@@ -209,7 +209,10 @@ class Vendor:
         if attempt.role is Role.SPILL and attempt.route.spill_daily_limit:
             await self._reserve(attempt, audio_ms)
         self._window.take()
-        await self._wal.synced()
+        try:
+            await self._wal.synced(attempt.identity.attempt_id)
+        except OSError as problem:
+            raise unrecorded() from problem
 
     async def _reserve(self, attempt: Attempt, audio_ms: int) -> None:
         route = attempt.route

@@ -12,7 +12,7 @@ from insource.adapter.attempts import Attempt
 from insource.adapter.backends import Backend
 from insource.adapter.identity import check_token, identify
 from insource.adapter.metrics import Metrics
-from insource.adapter.refusals import Refusal, client_error, server_failure
+from insource.adapter.refusals import Refusal, client_error, server_failure, unrecorded
 from insource.adapter.settings import Settings
 from insource.adapter.transcriptions import BrokenOff, ClientGone, Transcriptions
 from insource.adapter.wal import WriteAheadLog
@@ -78,8 +78,7 @@ class Entrance:
             attempt = Attempt(identity, route, role, self._settings.pod_name, self._wal, self._metrics, self._env)
         except OSError as problem:
             log.error("attempt_not_logged", problem=str(problem))
-            unlogged = server_failure("This attempt cannot be recorded, so it is not made.", reason="log_unavailable")
-            return self._refused(unlogged, identity.request_id)
+            return self._refused(unrecorded(), identity.request_id)
         try:
             response = await self._dispatch(request, attempt)
         except Refusal as refusal:

@@ -95,3 +95,8 @@ def server_failure(message: str, *, reason: str) -> Refusal:
 def timed_out(message: str, *, reason: str = "deadline") -> Refusal:
     """503: no answer in time."""
     return Refusal(Outcome.TIMEOUT, 503, message, code="timeout", reason=reason)
+
+
+def unrecorded() -> Refusal:
+    """503: the log cannot take the attempt's record, so nothing may be consumed."""
+    return server_failure("This attempt cannot be recorded, so it is not made.", reason="log_unavailable")

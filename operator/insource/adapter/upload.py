@@ -8,18 +8,24 @@ whole and split at once if it is plain (`plain_form`); everything else goes thro
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from io import FileIO
 from pathlib import Path
 
 import aiohttp
+import structlog
 from aiohttp import web
 
 from insource.adapter import plain_form
-from insource.adapter.refusals import Refusal, client_error, too_large
+from insource.adapter.refusals import Refusal, client_error, server_failure, too_large
 from insource.env import Env
 
+log = structlog.get_logger(__name__)
 CHUNK_BYTES = 64 * 1024
 SMALL_BYTES = 960 * 1024
 """Bodies up to this size stay in memory (below 1 MiB, where aiohttp warns of sending bytes at once)."""
@@ -62,8 +68,8 @@ class Spool:
         announced = _announced(request)
         if announced is None or announced > SMALL_BYTES or self._in_memory + announced > MEMORY_BYTES:
             with self._place() as path:
-                with path.open("wb", buffering=0) as file:
-                    form = _Form(limit_bytes, file.write)
+                with _stored(), path.open("wb", buffering=0) as file:
+                    form = _Form(limit_bytes, partial(_write_all, file))
                     await form.read(request.headers, request.content)
                 yield form.upload(path)
             return
@@ -80,7 +86,8 @@ class Spool:
     def on_disk(self, content: bytes) -> Iterator[Path]:
         """A file that holds `content`, for as long as this lasts."""
         with self._place() as path:
-            path.write_bytes(content)
+            with _stored():
+                path.write_bytes(content)
             yield path
 
     @contextmanager
@@ -186,6 +193,24 @@ class _Form:
         self._received += received
         if self._received > self._limit:
             raise too_large(self._limit)
+
+
+def _write_all(file: FileIO, piece: bytes) -> None:
+    # Note: a disk that fills up takes a part and says so; only the next write would fail, and there may be none.
+    if file.write(piece) != len(piece):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def _stored() -> Iterator[None]:
+    """A disk that does not take an upload is our fault, and another backend may have room."""
+    try:
+        yield
+    except ConnectionError:
+        raise
+    except OSError as problem:
+        log.error("upload_not_stored", problem=problem.strerror)
+        raise server_failure("There is no room to store this upload at present.", reason="spool_unavailable") from None
 
 
 @contextmanager
