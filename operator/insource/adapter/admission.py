@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 
 from insource.adapter.refusals import shed
 from insource.env import Env
@@ -36,14 +36,9 @@ class Admission:
         finally:
             self.inside -= 1
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    def slot(self) -> AbstractAsyncContextManager[None]:
         """Wait for a slot of the backend and hold it."""
-        if self._free is None:
-            yield
-            return
-        async with self._free:
-            yield
+        return nullcontext() if self._free is None else self._free
 
 
 class RequestWindow:

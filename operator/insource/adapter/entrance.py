@@ -14,7 +14,7 @@ from insource.adapter.identity import check_token, identify
 from insource.adapter.metrics import Metrics
 from insource.adapter.refusals import Refusal, client_error, server_failure, unrecorded
 from insource.adapter.settings import Settings
-from insource.adapter.transcriptions import BrokenOff, ClientGone, Transcriptions
+from insource.adapter.transcriptions import ClientGone, Transcriptions
 from insource.adapter.wal import WriteAheadLog
 from insource.adapter.watched_file import WatchedFile
 from insource.env import Env
@@ -82,11 +82,11 @@ class Entrance:
         try:
             response = await self._dispatch(request, attempt)
         except Refusal as refusal:
+            if request.writer.output_size:  # only a reset can tell whoever reads the rest of it
+                attempt.end(refusal.outcome, 200, refusal.reason)
+                raise _reset(request) from refusal
             attempt.end(refusal.outcome, refusal.status, refusal.reason)
             return self._refused(refusal, identity.request_id)
-        except BrokenOff as broken:
-            attempt.end(broken.refusal.outcome, 200, broken.refusal.reason)
-            raise _reset(request) from broken
         except (ClientGone, ConnectionError) as problem:
             attempt.end(Outcome.GONE, 0, "client_left")
             raise _reset(request) from problem

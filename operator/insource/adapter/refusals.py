@@ -51,6 +51,16 @@ def too_large(limit: int) -> Refusal:
     )
 
 
+def too_slow(seconds: float) -> Refusal:
+    """408: the body did not come in time. Whoever waits for it elsewhere would wait as long."""
+    return client_error(
+        f"The request body did not arrive within {seconds:g} seconds.",
+        param="file",
+        code="upload_timeout",
+        status=408,
+    )
+
+
 def unauthenticated() -> Refusal:
     """401: the request did not come through the gateway."""
     return Refusal(
