@@ -114,6 +114,7 @@ class Adapter:
         server = web.Server(
             handler,
             handler_cancellation=True,
+            auto_decompress=False,
             access_log=None,
             keepalive_timeout=_KEEPALIVE_S,
             lingering_time=self._settings.patience.lingering_s,
