@@ -81,9 +81,10 @@ class Transcriptions:
         try:
             if isinstance(sent, Path):
                 return sent, await self._meter.measure(sent)
+            if (plain := measure_plain_wav(sent)) is not None:
+                return sent, plain
             content = with_true_sizes(sent)
-            plain = measure_plain_wav(content)
-            if plain is not None:
+            if content is not sent and (plain := measure_plain_wav(content)) is not None:
                 return content, plain
             with self._spool.on_disk(content) as path:
                 return content, await self._meter.measure(path)

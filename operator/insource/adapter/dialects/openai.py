@@ -78,6 +78,8 @@ class OpenAITranscriptions:
         self._calls = calls
         self._env = env
         self._key = key
+        # One for all: nobody who sends us audio can know it, so none holds it.
+        self._boundary = f"insource-{env.ids.uuid()}"
 
     def check_possible(self, wanted: Transcription, model: str) -> None:
         """Raise 400 for a format that this model has not."""
@@ -97,7 +99,7 @@ class OpenAITranscriptions:
         if key:
             headers["authorization"] = f"Bearer {key}"
         try:
-            with body_of(work, self._env) as (content_type, body):
+            with body_of(work, self._boundary) as (content_type, body):
                 headers["content-type"] = content_type
                 async with self._calls.post(headers, body) as reply:
                     if reply.status != 200:
@@ -151,9 +153,8 @@ def identity_headers(work: Work, *, vendor: bool) -> dict[str, str]:
 
 
 @contextmanager
-def body_of(work: Work, env: Env) -> Iterator[tuple[str, bytes | aiohttp.MultipartWriter]]:
+def body_of(work: Work, boundary: str) -> Iterator[tuple[str, bytes | aiohttp.MultipartWriter]]:
     """(content type, body) of the request: one piece of bytes for audio in memory, a stream for a file."""
-    boundary = f"insource-{env.ids.uuid()}"
     content_type = f"multipart/form-data; boundary={boundary}"
     fields = form_fields(work.wanted, work.model)
     if isinstance(work.content, bytes):
