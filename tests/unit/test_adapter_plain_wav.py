@@ -104,6 +104,13 @@ def test_a_title_before_the_samples_needs_no_process() -> None:
         assert check_same(data) == 1000
 
 
+@pytest.mark.parametrize("note", [chunk(b"ISFT", "größer".encode("latin-1")), chunk(b"\x80SFT", b"x")])
+def test_notes_in_another_alphabet_are_no_fault_of_the_audio(note: bytes) -> None:
+    data = wav(form(1, 1, 16_000, 16), bytes(32_000), before=chunk(b"LIST", b"INFO" + note))
+    assert check_same(data) == 1000
+    assert by_libav(data)[0] == 1000
+
+
 @pytest.mark.parametrize(("code", "bits"), LAYOUTS)
 @pytest.mark.parametrize("extensible", [False, True])
 def test_plain_files_need_no_process(code: int, bits: int, extensible: bool) -> None:

@@ -43,7 +43,7 @@ class Measured:
 def measure(path: Path) -> Measured:
     """Milliseconds of the file's first audio stream. Raises NotAudio for anything else, whatever it holds."""
     try:
-        with av.open(str(path), options=_OPTIONS) as container:
+        with av.open(str(path), options=_OPTIONS, metadata_errors="replace") as container:
             seconds = _seconds(container, _head(path))
             extension = _extension(container.format.name)
     except (av.FFmpegError, ValueError, OverflowError, IndexError, ZeroDivisionError, MemoryError) as problem:
