@@ -71,6 +71,8 @@ def _seconds(container: av.container.InputContainer, head: bytes) -> Fraction:
         raise NotAudio("it has no audio stream")
     stream = container.streams.audio[0]
     context = stream.codec_context
+    if context is None:
+        raise NotAudio("its codec is not known")
     is_opus = context.name in ("opus", "libopus")
     is_aac_lc = context.name == "aac" and context.profile in ("LC", "Main")
     by_container = by_packets = Fraction(0)
