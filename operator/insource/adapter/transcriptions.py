@@ -19,7 +19,7 @@ from insource.adapter import rendering
 from insource.adapter.attempts import Attempt
 from insource.adapter.backends import Backend
 from insource.adapter.dialects.openai import Answer, Work
-from insource.adapter.metering.audio import Measured, NotAudio
+from insource.adapter.metering.measured import Measured, NotAudio
 from insource.adapter.metering.pcm import measure_plain_wav, with_true_sizes
 from insource.adapter.metering.workers import MeasuringProcesses
 from insource.adapter.parameters import Transcription, parse_fields

@@ -7,12 +7,13 @@ packets themselves hold, where the codec tells. Where they differ by more than p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+
+from insource.adapter.metering.measured import Measured, NotAudio
 
 FORMATS = "wav,w64,aiff,mp3,ogg,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,flac,aac,mpeg"
 """libav's demuxers that may open an upload. Others are dangerous: playlists read what files and addresses they name."""
@@ -25,19 +26,6 @@ _PADDING = Fraction(1, 4)
 """Seconds of encoder delay and tail that a container may rightly leave out."""
 _AAC_LC_SAMPLES = 1024
 _DECODED_PACKETS = 50
-
-
-class NotAudio(Exception):  # noqa: N818
-    """The file cannot be read as audio; the text says why, fit for a client."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a file holds."""
-
-    audio_ms: int
-    extension: str
-    """A file name's ending that tells decoders the format, such as `wav`."""
 
 
 def measure(path: Path) -> Measured:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 
-from insource.adapter.metering.audio import Measured
+from insource.adapter.metering.measured import Measured
 from insource.adapter.metering.wav import correct
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
