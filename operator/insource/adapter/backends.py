@@ -119,9 +119,12 @@ class InHouse:
     @asynccontextmanager
     async def call(self, work: Work, scope: asyncio.Timeout) -> AsyncIterator[Answer]:
         """Call the server; cut when it stalls."""
-        with self._watch.cut_when_stalled(scope):
+        self._watch.cut_when_stalled(scope)
+        try:
             async with self._dialect.call(work) as answer:
                 yield answer
+        finally:
+            self._watch.spare(scope)
 
     def request_model(self, route: Route) -> str:  # noqa: ARG002
         """The name that the server was started with."""

@@ -59,22 +59,24 @@ class Transcriptions:
     async def handle(self, request: web.BaseRequest, attempt: Attempt) -> web.StreamResponse:
         """Answer one attempt. Raises Refusal, even after a part of the answer has gone out, or ClientGone."""
         self._backend.check()
-        with self._backend.admission.admitted():
+        admission = self._backend.admission
+        allowed_s = attempt.route.request_timeout_s
+        upload: Upload | None = None
+        admission.enter()
+        try:
             if request.content_length is not None and request.content_length > self._max_body_bytes:
                 raise too_large(self._max_body_bytes)
-            allowed_s = attempt.route.request_timeout_s
-            upload: Upload | None = None
-            try:
-                async with asyncio.timeout(allowed_s - (self._env.clock.monotonic() - attempt.began)) as scope:
-                    upload = await self._spool.receive(request, self._max_body_bytes)
-                    return await self._serve(request, attempt, upload, scope)
-            except TimeoutError as problem:
-                if upload is None:
-                    raise too_slow(allowed_s) from problem
-                raise timed_out("The backend did not answer in time; it may be overloaded or hung.") from problem
-            finally:
-                if upload is not None:
-                    upload.discard()
+            async with asyncio.timeout(allowed_s - (self._env.clock.monotonic() - attempt.began)) as scope:
+                upload = await self._spool.receive(request, self._max_body_bytes)
+                return await self._serve(request, attempt, upload, scope)
+        except TimeoutError as problem:
+            if upload is None:
+                raise too_slow(allowed_s) from problem
+            raise timed_out("The backend did not answer in time; it may be overloaded or hung.") from problem
+        finally:
+            admission.leave()
+            if upload is not None:
+                upload.discard()
 
     async def _measure(self, sent: bytes | Path) -> tuple[bytes | Path, Measured]:
         """What to transcribe, with a WAV's sizes corrected, and what it holds. Raises 400 if that is no audio."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import FileIO
 from pathlib import Path
+from types import TracebackType
 
 import aiohttp
 import structlog
@@ -131,7 +132,7 @@ class _Form:
 
     async def read(self, headers: Mapping[str, str], content: aiohttp.StreamReader) -> None:
         """Read the form piece by piece."""
-        with _readable():
+        with _READABLE:
             reader = aiohttp.MultipartReader(headers, content)
             while (part := await reader.next()) is not None:
                 if not isinstance(part, aiohttp.BodyPartReader):
@@ -140,7 +141,7 @@ class _Form:
 
     async def read_small(self, request: web.BaseRequest, boundary: str) -> None:
         """Read a body that may lie in memory as a whole."""
-        with _readable():
+        with _READABLE:
             body = await request.content.readany()
             while piece := await request.content.readany():
                 body += piece
@@ -225,19 +226,26 @@ def _stored() -> Iterator[None]:
         raise server_failure("There is no room to store this upload at present.", reason="spool_unavailable") from None
 
 
-@contextmanager
-def _readable() -> Iterator[None]:
-    """What reading a body raises is the client's fault, and said so."""
-    try:
-        yield
-    except (Refusal, OSError):  # a full disk is no fault of the client's
-        raise
-    except Exception as problem:  # aiohttp reports malformed bodies as ValueError, AssertionError, RuntimeError, ...
+class _Readable:
+    """What reading a body raises within is the client's fault, and said so."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(problem, Exception) or isinstance(problem, Refusal | OSError):
+            return  # a full disk is no fault of the client's
+        # aiohttp reports malformed bodies as ValueError, AssertionError, RuntimeError, ...
         raise client_error(
             f"The multipart body is malformed or ends before its closing boundary ({type(problem).__name__}).",
             param="file",
             code="truncated_body",
         ) from problem
+
+
+_READABLE = _Readable()
 
 
 def _refuse_packed(request: web.BaseRequest) -> None:
