@@ -43,11 +43,11 @@ def measure_plain_wav(data: bytes) -> Measured | None:
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         return None
     frame: tuple[int, int] | None = None
-    samples: bytes | None = None
+    samples: range | None = None
     at = 12
     for _ in range(_MAX_CHUNKS):
         if len(data) - 1 <= at <= len(data) + 1:
-            return _measured(frame, samples)
+            return _measured(data, frame, samples)
         if at + 8 > len(data):
             return None
         name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
@@ -56,8 +56,8 @@ def measure_plain_wav(data: bytes) -> Measured | None:
             if frame is None:
                 return None
         elif name == b"data" and frame is not None and samples is None:
-            samples = data[at + 8 : at + 8 + size]
-            if len(samples) != size:
+            samples = range(at + 8, at + 8 + size)
+            if samples.stop > len(data):
                 return None
         elif not _harmless(name, data[at + 8 : at + 8 + size], size):
             return None
@@ -98,20 +98,22 @@ def _harmless(name: bytes, content: bytes, size: int) -> bool:
     return content[:4] == b"INFO" and at == size
 
 
-def _measured(frame: tuple[int, int] | None, samples: bytes | None) -> Measured | None:
-    if frame is None or samples is None or len(samples) < _LEAST_BYTES or _may_be_compressed(samples, *frame):
+def _measured(data: bytes, frame: tuple[int, int] | None, samples: range | None) -> Measured | None:
+    if frame is None or samples is None or len(samples) < _LEAST_BYTES:
         return None
     rate, align = frame
+    packet = max(_PROBED_BYTES // 8, rate * align // _PROBED_PER_S)
+    if _may_be_compressed(data[samples.start : min(samples.stop, samples.start + max(packet, _PROBED_BYTES))], packet):
+        return None
     audio_ms, rest = divmod(len(samples) // align * 1000, rate)
     audio_ms += 2 * rest > rate or (2 * rest == rate and audio_ms % 2)  # to even, as `round` does
     return Measured(audio_ms, "wav") if audio_ms > 0 else None
 
 
-def _may_be_compressed(samples: bytes, rate: int, align: int) -> bool:
+def _may_be_compressed(head: bytes, packet: int) -> bool:
     # Note: silence is zeros, and a search for a word that holds zeros stops at every sample: its start goes first.
-    packet = max(_PROBED_BYTES // 8, rate * align // _PROBED_PER_S)
-    if any(samples.find(start, 0, packet) >= 0 for start in _DTS_STARTS) and any(
-        samples.rfind(word, 0, packet) >= 0 for word in _DTS
+    if any(head.find(start, 0, packet) >= 0 for start in _DTS_STARTS) and any(
+        head.rfind(word, 0, packet) >= 0 for word in _DTS
     ):
         return True
-    return any(samples.find(word, 0, _PROBED_BYTES) >= 0 for word in _SPDIF)
+    return any(head.find(word, 0, _PROBED_BYTES) >= 0 for word in _SPDIF)
