@@ -143,9 +143,13 @@ class WriteAheadLog:
 
     def _fail(self, problem: OSError) -> None:
         reason = problem.strerror or type(problem).__name__
-        self.problem = f"attempts cannot be recorded in {self._folder} ({reason}); free space there or replace the disk"
+        before, self.problem = (
+            self.problem,
+            (f"attempts cannot be recorded in {self._folder} ({reason}); free space there or replace the disk"),
+        )
         self._broken.set()
-        log.error("wal_broken", folder=str(self._folder), problem=reason)
+        if self.problem != before:  # and not at each try to mend it
+            log.error("wal_broken", folder=str(self._folder), problem=reason)
 
     async def keep_whole(self, retry_s: float) -> None:
         """Mend the log whenever it is broken, trying every `retry_s` seconds, until cancelled."""
