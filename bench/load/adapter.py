@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from insource.adapter.server import Adapter
+from insource.adapter.server import Adapter, settle_memory
 from insource.adapter.settings import InHouseSettings, Settings
 from insource.env import system_env
 from insource.wire.headers import ROLE_PORTS
@@ -61,6 +61,7 @@ async def main(settings: dict[str, Any]) -> None:
         system_env(),
     )
     await adapter.start()
+    settle_memory()
     print(json.dumps(adapter.ports), flush=True)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from insource.adapter.metering.audio import NotAudio
+from insource.adapter.metering.measured import NotAudio
 from insource.adapter.metering.worker import answer
 from insource.adapter.metering.workers import MeasuringProcesses
 from tests.audio import ENCODINGS, clips, encode, encoded, joined, truncated, with_false_duration
@@ -123,3 +125,8 @@ async def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
             await meter.measure(fifo)
     finally:
         await meter.close()
+
+
+def test_the_adapter_itself_loads_no_native_parser() -> None:
+    program = "import sys, insource.adapter.server; sys.exit('av' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy.exc import OperationalError
 
+from insource.ledger.database import NEWEST_REVISION
 from insource.ledger.schema import metadata
 from tests.unit.ledger_building import opened
 
@@ -23,6 +27,23 @@ async def test_migrations_and_tables_agree(tmp_path: Path) -> None:
     for _ in range(2):
         async with opened(tmp_path / "l.sqlite") as store:
             assert await store.read(differences) == []
+
+
+async def test_a_file_of_a_newer_program_is_refused(tmp_path: Path) -> None:
+    async with opened(tmp_path / "l.sqlite"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "l.sqlite")) as file, file:
+        file.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(CommandError, match="9999"):
+        async with opened(tmp_path / "l.sqlite"):
+            pass
+
+
+def test_the_newest_revision_is_the_last_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", "insource.ledger:migrations")
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_current_head() == NEWEST_REVISION
 
 
 async def test_a_commit_survives_power_loss(tmp_path: Path) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from insource.adapter.refusals import shed
 from insource.env import Env
@@ -23,27 +22,21 @@ class Admission:
         self.inside = 0
         """Requests admitted and not yet over."""
 
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Take a place, on headers, before any body is read. Raises a shed refusal when all are taken."""
+    def enter(self) -> None:
+        """Take a place, on headers, before any body is read; `leave` gives it back. Raises shed when all are taken."""
         if self._most and self.inside >= self._most:
             raise shed(
                 f"All {self.slots} slots and the queue of this backend are taken; try again shortly.", reason="full"
             )
         self.inside += 1
-        try:
-            yield
-        finally:
-            self.inside -= 1
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    def leave(self) -> None:
+        """Give the place back."""
+        self.inside -= 1
+
+    def slot(self) -> AbstractAsyncContextManager[None]:
         """Wait for a slot of the backend and hold it."""
-        if self._free is None:
-            yield
-            return
-        async with self._free:
-            yield
+        return nullcontext() if self._free is None else self._free
 
 
 class RequestWindow:

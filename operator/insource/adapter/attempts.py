@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import orjson
-import structlog
 
 from insource.adapter.identity import Identity
 from insource.adapter.metrics import Metrics
 from insource.adapter.routes import Route
-from insource.adapter.wal import WriteAheadLog
+from insource.adapter.wal import ENDED, STARTED, WriteAheadLog
 from insource.env import Env
 from insource.wire.vocabulary import Outcome, Role, Unit, UsageSource
 
-log = structlog.get_logger(__name__)
 _CONSUMING = frozenset({Outcome.OK, Outcome.GONE, Outcome.SERVER, Outcome.TIMEOUT})
 """Outcomes of attempts that may have consumed work once the backend was called; a refusal by it consumed none."""
-STARTED, ENDED = "attempt", "usage"
-"""Kinds of records."""
 
 
 def started_line(identity: Identity, route: Route, role: Role, pod: str, at_ms: int) -> bytes:
@@ -121,11 +117,7 @@ class Attempt:
         consumed = self._quantities if outcome in _CONSUMING else {}
         busy_ms = round(self._busy_s * 1000)
         line = ended_line(self._id, outcome, status, reason[:200], consumed, _now_ms(self._env), busy_ms)
-        try:
-            self._wal.append_line(ENDED, self._id, line)
-        except OSError as problem:
-            # The start is in the log, so the attempt will be listed as unknown rather than lost.
-            log.error("attempt_end_not_logged", attempt_id=self._id, problem=str(problem))
+        self._wal.conclude_line(self._id, line)
         labels = (
             self.identity.namespace,
             self.identity.deployment,

@@ -18,7 +18,7 @@ from insource.adapter.dialects.openai import TRANSCRIPTIONS, Answer, OpenAITrans
 from insource.adapter.ledger import LedgerAway, LedgerClient, RecordRejected
 from insource.adapter.parameters import Transcription
 from insource.adapter.pod_http import PodServer
-from insource.adapter.refusals import Refusal, refused_credentials, refused_policy
+from insource.adapter.refusals import Refusal, refused_credentials, refused_policy, unrecorded
 from insource.adapter.routes import InHouseRoutes, Route, Routes, VendorAdapterRoutes
 from insource.adapter.server_watch import ServerWatch
 from insource.adapter.settings import InHouseSettings, Patience, VendorSettings
@@ -119,9 +119,12 @@ class InHouse:
     @asynccontextmanager
     async def call(self, work: Work, scope: asyncio.Timeout) -> AsyncIterator[Answer]:
         """Call the server; cut when it stalls."""
-        with self._watch.cut_when_stalled(scope):
+        self._watch.cut_when_stalled(scope)
+        try:
             async with self._dialect.call(work) as answer:
                 yield answer
+        finally:
+            self._watch.spare(scope)
 
     def request_model(self, route: Route) -> str:  # noqa: ARG002
         """The name that the server was started with."""
@@ -209,7 +212,10 @@ class Vendor:
         if attempt.role is Role.SPILL and attempt.route.spill_daily_limit:
             await self._reserve(attempt, audio_ms)
         self._window.take()
-        await self._wal.synced()
+        try:
+            await self._wal.synced(attempt.identity.attempt_id)
+        except OSError as problem:
+            raise unrecorded() from problem
 
     async def _reserve(self, attempt: Attempt, audio_ms: int) -> None:
         route = attempt.route

@@ -12,9 +12,9 @@ from insource.adapter.attempts import Attempt
 from insource.adapter.backends import Backend
 from insource.adapter.identity import check_token, identify
 from insource.adapter.metrics import Metrics
-from insource.adapter.refusals import Refusal, client_error, server_failure
+from insource.adapter.refusals import Refusal, client_error, server_failure, unrecorded
 from insource.adapter.settings import Settings
-from insource.adapter.transcriptions import BrokenOff, ClientGone, Transcriptions
+from insource.adapter.transcriptions import ClientGone, Transcriptions
 from insource.adapter.wal import WriteAheadLog
 from insource.adapter.watched_file import WatchedFile
 from insource.env import Env
@@ -78,16 +78,15 @@ class Entrance:
             attempt = Attempt(identity, route, role, self._settings.pod_name, self._wal, self._metrics, self._env)
         except OSError as problem:
             log.error("attempt_not_logged", problem=str(problem))
-            unlogged = server_failure("This attempt cannot be recorded, so it is not made.", reason="log_unavailable")
-            return self._refused(unlogged, identity.request_id)
+            return self._refused(unrecorded(), identity.request_id)
         try:
             response = await self._dispatch(request, attempt)
         except Refusal as refusal:
+            if request.writer.output_size:  # only a reset can tell whoever reads the rest of it
+                attempt.end(refusal.outcome, 200, refusal.reason)
+                raise _reset(request) from refusal
             attempt.end(refusal.outcome, refusal.status, refusal.reason)
             return self._refused(refusal, identity.request_id)
-        except BrokenOff as broken:
-            attempt.end(broken.refusal.outcome, 200, broken.refusal.reason)
-            raise _reset(request) from broken
         except (ClientGone, ConnectionError) as problem:
             attempt.end(Outcome.GONE, 0, "client_left")
             raise _reset(request) from problem

@@ -87,14 +87,20 @@ class Shipper:
         """Ship until the ledger has what is in the log now, waiting (with jitter) while it is away."""
         delay = self._patience.ship_backoff_s
         until = self._wal.end
-        while self._wal.shipped < until and (batch := self._wal.next_batch(1 if self._suspects else 1000)) is not None:
+        while self._wal.shipped < until:
             try:
+                batch = self._wal.next_batch(1 if self._suspects else 1000)
+                if batch is None:
+                    return
                 await self._ship(batch)
                 delay = self._patience.ship_backoff_s
+                continue
             except (LedgerAway, ValidationError) as problem:
                 log.warning("ledger_away", problem=str(problem)[:200], unshipped=self._wal.unshipped)
-                await self._env.clock.sleep(delay * self._env.rng.uniform(0.5, 1.5))
-                delay = min(delay * 2, self._patience.ship_backoff_max_s)
+            except OSError as problem:  # a disk that fails must not end the shipping of what can still be read
+                log.error("wal_not_shipped", problem=str(problem)[:200], unshipped=self._wal.unshipped)
+            await self._env.clock.sleep(delay * self._env.rng.uniform(0.5, 1.5))
+            delay = min(delay * 2, self._patience.ship_backoff_max_s)
 
     async def _ship(self, batch: Batch) -> None:
         try:
@@ -117,6 +123,6 @@ class Shipper:
                 self._set_aside(lines[each.index], each.reason)
 
     def _set_aside(self, line: bytes, reason: str) -> None:
-        self.rejected += 1
         self._wal.set_aside(line)
+        self.rejected += 1
         log.error("ledger_rejected_record", kept_in="rejected.txt", reason=reason)

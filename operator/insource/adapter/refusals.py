@@ -51,6 +51,16 @@ def too_large(limit: int) -> Refusal:
     )
 
 
+def too_slow(seconds: float) -> Refusal:
+    """408: the body did not come in time. Whoever waits for it elsewhere would wait as long."""
+    return client_error(
+        f"The request body did not arrive within {seconds:g} seconds.",
+        param="file",
+        code="upload_timeout",
+        status=408,
+    )
+
+
 def unauthenticated() -> Refusal:
     """401: the request did not come through the gateway."""
     return Refusal(
@@ -95,3 +105,8 @@ def server_failure(message: str, *, reason: str) -> Refusal:
 def timed_out(message: str, *, reason: str = "deadline") -> Refusal:
     """503: no answer in time."""
     return Refusal(Outcome.TIMEOUT, 503, message, code="timeout", reason=reason)
+
+
+def unrecorded() -> Refusal:
+    """503: the log cannot take the attempt's record, so nothing may be consumed."""
+    return server_failure("This attempt cannot be recorded, so it is not made.", reason="log_unavailable")

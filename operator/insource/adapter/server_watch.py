@@ -8,8 +8,7 @@ rescue them elsewhere. A server that comes back is warmed up again first.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import structlog
@@ -60,14 +59,13 @@ class ServerWatch:
         if self._silences >= _SUSPECT_AFTER:
             raise timed_out("The model server does not respond.", reason="server_stalled")
 
-    @contextlib.contextmanager
-    def cut_when_stalled(self, scope: asyncio.Timeout) -> Iterator[None]:
-        """While inside, a stall makes `scope` expire."""
+    def cut_when_stalled(self, scope: asyncio.Timeout) -> None:
+        """From now on a stall makes `scope` expire, until `spare`."""
         self._in_flight.add(scope)
-        try:
-            yield
-        finally:
-            self._in_flight.discard(scope)
+
+    def spare(self, scope: asyncio.Timeout) -> None:
+        """Leave `scope` alone again."""
+        self._in_flight.discard(scope)
 
     async def run(self) -> None:
         """Probe until cancelled."""

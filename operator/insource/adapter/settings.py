@@ -80,6 +80,8 @@ class Patience:
     """How long records gather before they go to the ledger together."""
     ship_backoff_s: float = 0.1
     ship_backoff_max_s: float = 10.0
+    mend_every_s: float = 1.0
+    """How often a disk that failed is tried again."""
     lingering_s: float = 5.0
     """How long the rest of an upload is read after an early answer (at least 0.2 s, or Envoy logs a reset)."""
 

@@ -19,13 +19,13 @@ from insource.adapter import rendering
 from insource.adapter.attempts import Attempt
 from insource.adapter.backends import Backend
 from insource.adapter.dialects.openai import Answer, Work
-from insource.adapter.metering.audio import Measured, NotAudio
+from insource.adapter.metering.measured import Measured, NotAudio
 from insource.adapter.metering.pcm import measure_plain_wav, with_true_sizes
 from insource.adapter.metering.workers import MeasuringProcesses
 from insource.adapter.parameters import Transcription, parse_fields
-from insource.adapter.refusals import Refusal, client_error, server_failure, timed_out, too_large
+from insource.adapter.refusals import client_error, server_failure, timed_out, too_large, too_slow
 from insource.adapter.settings import Patience
-from insource.adapter.upload import Spool
+from insource.adapter.upload import Spool, Upload
 from insource.env import Env
 from insource.wire.headers import OUTCOME, REQUEST_ID
 from insource.wire.vocabulary import Outcome
@@ -35,14 +35,6 @@ _EXTENSIONS = {"flac", "mp3", "mp4", "mpeg", "mpga", "m4a", "ogg", "oga", "opus"
 
 class ClientGone(Exception):  # noqa: N818
     """The client closed its connection while we wrote to it."""
-
-
-class BrokenOff(Exception):  # noqa: N818
-    """The backend failed after the first bytes had gone out; only a reset can tell the client."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.reason)
-        self.refusal = refusal
 
 
 class Transcriptions:
@@ -65,34 +57,36 @@ class Transcriptions:
         self._max_body_bytes = max_body_bytes
 
     async def handle(self, request: web.BaseRequest, attempt: Attempt) -> web.StreamResponse:
-        """Answer one attempt. Raises Refusal, ClientGone or BrokenOff."""
+        """Answer one attempt. Raises Refusal, even after a part of the answer has gone out, or ClientGone."""
         self._backend.check()
-        with self._backend.admission.admitted():
+        admission = self._backend.admission
+        allowed_s = attempt.route.request_timeout_s
+        upload: Upload | None = None
+        admission.enter()
+        try:
             if request.content_length is not None and request.content_length > self._max_body_bytes:
                 raise too_large(self._max_body_bytes)
-            async with self._spool.receive(request, self._max_body_bytes) as upload:
-                wanted = parse_fields(upload.fields)
-                self._backend.check_possible(wanted, attempt.route)
-                content, measured = await self._measure(upload.content)
-                work = Work(
-                    wanted=wanted,
-                    content=content,
-                    filename=_filename(upload.filename, measured.extension),
-                    model=self._backend.request_model(attempt.route),
-                    request_id=attempt.identity.request_id,
-                    hop=attempt.identity.hop,
-                    number=attempt.identity.number,
-                )
-                return await self._serve(request, attempt, work, measured)
+            async with asyncio.timeout(allowed_s - (self._env.clock.monotonic() - attempt.began)) as scope:
+                upload = await self._spool.receive(request, self._max_body_bytes)
+                return await self._serve(request, attempt, upload, scope)
+        except TimeoutError as problem:
+            if upload is None:
+                raise too_slow(allowed_s) from problem
+            raise timed_out("The backend did not answer in time; it may be overloaded or hung.") from problem
+        finally:
+            admission.leave()
+            if upload is not None:
+                upload.discard()
 
     async def _measure(self, sent: bytes | Path) -> tuple[bytes | Path, Measured]:
         """What to transcribe, with a WAV's sizes corrected, and what it holds. Raises 400 if that is no audio."""
         try:
             if isinstance(sent, Path):
                 return sent, await self._meter.measure(sent)
+            if (plain := measure_plain_wav(sent)) is not None:
+                return sent, plain
             content = with_true_sizes(sent)
-            plain = measure_plain_wav(content)
-            if plain is not None:
+            if content is not sent and (plain := measure_plain_wav(content)) is not None:
                 return content, plain
             with self._spool.on_disk(content) as path:
                 return content, await self._meter.measure(path)
@@ -104,42 +98,35 @@ class Transcriptions:
             ) from problem
 
     async def _serve(
-        self, request: web.BaseRequest, attempt: Attempt, work: Work, measured: Measured
+        self, request: web.BaseRequest, attempt: Attempt, upload: Upload, scope: asyncio.Timeout
     ) -> web.StreamResponse:
-        loop = asyncio.get_running_loop()
-        left_s = attempt.route.request_timeout_s - (self._env.clock.monotonic() - attempt.began)
-        prepared: web.StreamResponse | None = None
-        try:
-            async with asyncio.timeout(left_s) as scope, self._backend.admission.slot():
-                self._backend.check()
-                await self._backend.permit(attempt, measured.audio_ms)
-                allowed_s = deadline_s(self._patience, measured.audio_ms)
-                scope.reschedule(min(scope.when() or 0.0, loop.time() + allowed_s))
-                attempt.calls_backend(measured.audio_ms)
-                async with self._backend.call(work, scope) as answer:
-                    if answer.body is not None and not work.wanted.streaming:
-                        response: web.StreamResponse = self._rendered(answer, attempt, work.wanted, measured)
-                    else:
-                        async with contextlib.aclosing(_events_of(answer, attempt, measured)) as events:
-                            # Note: nothing goes out before the first event: until then Envoy can still try elsewhere.
-                            event = await anext(events)
-                            prepared = response = _stream_head(attempt)
-                            await _to_client(response.prepare(request))
-                            await _to_client(response.write(event))
-                            async for event in events:
-                                await _to_client(response.write(event))
-                attempt.backend_done()
-        except TimeoutError as problem:
-            refusal = timed_out("The backend did not answer in time; it may be overloaded or hung.")
-            if prepared is not None:
-                raise BrokenOff(refusal) from problem
-            raise refusal from problem
-        except Refusal as refusal:
-            if prepared is not None:
-                raise BrokenOff(refusal) from refusal
-            raise
-        if prepared is not None:
-            await _to_client(prepared.write_eof())
+        wanted = parse_fields(upload.fields)
+        self._backend.check_possible(wanted, attempt.route)
+        content, measured = await self._measure(upload.content)
+        work = Work(
+            wanted=wanted,
+            content=content,
+            filename=_filename(upload.filename, measured.extension),
+            model=self._backend.request_model(attempt.route),
+            request_id=attempt.identity.request_id,
+            hop=attempt.identity.hop,
+            number=attempt.identity.number,
+        )
+        async with self._backend.admission.slot():
+            self._backend.check()
+            await self._backend.permit(attempt, measured.audio_ms)
+            until = asyncio.get_running_loop().time() + deadline_s(self._patience, measured.audio_ms)
+            if until < (scope.when() or 0.0):
+                scope.reschedule(until)
+            attempt.calls_backend(measured.audio_ms)
+            async with self._backend.call(work, scope) as answer:
+                if answer.body is not None and not wanted.streaming:
+                    response: web.StreamResponse = self._rendered(answer, attempt, wanted, measured)
+                else:
+                    response = await _stream(request, answer, attempt, measured)
+            attempt.backend_done()
+        if wanted.streaming:
+            await _to_client(response.write_eof())
         return response
 
     def _rendered(self, answer: Answer, attempt: Attempt, wanted: Transcription, measured: Measured) -> web.Response:
@@ -159,6 +146,18 @@ class Transcriptions:
                 REQUEST_ID: attempt.identity.request_id,
             },
         )
+
+
+async def _stream(request: web.BaseRequest, answer: Answer, attempt: Attempt, measured: Measured) -> web.StreamResponse:
+    async with contextlib.aclosing(_events_of(answer, attempt, measured)) as events:
+        # Note: nothing goes out before the first event: until then Envoy can still try elsewhere.
+        event = await anext(events)
+        response = _stream_head(attempt)
+        await _to_client(response.prepare(request))
+        await _to_client(response.write(event))
+        async for event in events:
+            await _to_client(response.write(event))
+    return response
 
 
 def _stream_head(attempt: Attempt) -> web.StreamResponse:

@@ -8,18 +8,25 @@ whole and split at once if it is plain (`plain_form`); everything else goes thro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+import errno
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from io import FileIO
 from pathlib import Path
+from types import TracebackType
 
 import aiohttp
+import structlog
 from aiohttp import web
 
 from insource.adapter import plain_form
-from insource.adapter.refusals import Refusal, client_error, too_large
+from insource.adapter.refusals import Refusal, client_error, server_failure, too_large
 from insource.env import Env
 
+log = structlog.get_logger(__name__)
 CHUNK_BYTES = 64 * 1024
 SMALL_BYTES = 960 * 1024
 """Bodies up to this size stay in memory (below 1 MiB, where aiohttp warns of sending bytes at once)."""
@@ -35,8 +42,9 @@ class Upload:
 
     fields: tuple[tuple[str, str], ...]
     content: bytes | Path
-    """The file; what lies at a path is gone when the request is over."""
+    """The file; what lies at a path goes with `discard`."""
     filename: str
+    discard: Callable[[], None]
 
 
 class Spool:
@@ -50,46 +58,58 @@ class Spool:
         for leftover in folder.iterdir():
             leftover.unlink()
 
-    @asynccontextmanager
-    async def receive(self, request: web.BaseRequest, limit_bytes: int) -> AsyncIterator[Upload]:
-        """Read the whole form. Raises 400 (malformed, incomplete, file missing) or 413 (above `limit_bytes`)."""
+    async def receive(self, request: web.BaseRequest, limit_bytes: int) -> Upload:
+        """Read the whole form. Whoever gets it calls `discard` in the end.
+
+        Raises 400 (malformed, incomplete, file missing), 413 (above `limit_bytes`) or 415 (packed).
+        """
         boundary = _boundary(request)
         if not request.content_type.startswith("multipart/form-data") or not boundary:
             raise client_error(
                 "The body must be multipart/form-data with the fields `file` and `model`.",
                 code="invalid_content_type",
             )
-        announced = _announced(request)
+        _refuse_packed(request)
+        announced = request.content_length
         if announced is None or announced > SMALL_BYTES or self._in_memory + announced > MEMORY_BYTES:
-            with self._place() as path:
-                with path.open("wb", buffering=0) as file:
-                    form = _Form(limit_bytes, file.write)
-                    await form.read(request.headers, request.content)
-                yield form.upload(path)
-            return
+            return await self._receive_to_disk(request, limit_bytes)
         self._in_memory += announced
         try:
             pieces: list[bytes] = []
             form = _Form(limit_bytes, pieces.append)
             await form.read_small(request, boundary)
-            yield form.upload(b"".join(pieces))
-        finally:
-            self._in_memory -= announced
+            return form.upload(b"".join(pieces), partial(self._forget, announced))
+        except BaseException:
+            self._forget(announced)
+            raise
+
+    async def _receive_to_disk(self, request: web.BaseRequest, limit_bytes: int) -> Upload:
+        path = self._new_path()
+        try:
+            with _stored(), path.open("wb", buffering=0) as file:
+                form = _Form(limit_bytes, partial(_write_all, file))
+                await form.read(request.headers, request.content)
+            return form.upload(path, partial(path.unlink, missing_ok=True))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _forget(self, announced: int) -> None:
+        self._in_memory -= announced
 
     @contextmanager
     def on_disk(self, content: bytes) -> Iterator[Path]:
         """A file that holds `content`, for as long as this lasts."""
-        with self._place() as path:
-            path.write_bytes(content)
-            yield path
-
-    @contextmanager
-    def _place(self) -> Iterator[Path]:
-        path = self._folder / self._env.ids.uuid()
+        path = self._new_path()
         try:
+            with _stored():
+                path.write_bytes(content)
             yield path
         finally:
             path.unlink(missing_ok=True)
+
+    def _new_path(self) -> Path:
+        return self._folder / self._env.ids.uuid()
 
 
 class _Form:
@@ -102,17 +122,17 @@ class _Form:
         self._filename: str | None = None
         self._size = 0
 
-    def upload(self, content: bytes | Path) -> Upload:
+    def upload(self, content: bytes | Path, discard: Callable[[], None]) -> Upload:
         """What was read, with its file. Raises 400 without a file."""
         if self._filename is None:
             raise client_error("You must provide a file parameter.", param="file", code="missing_required_parameter")
         if self._size == 0:
             raise client_error("The audio file is empty.", param="file", code="empty_file")
-        return Upload(tuple(self._fields), content, self._filename)
+        return Upload(tuple(self._fields), content, self._filename, discard)
 
     async def read(self, headers: Mapping[str, str], content: aiohttp.StreamReader) -> None:
         """Read the form piece by piece."""
-        with _readable():
+        with _READABLE:
             reader = aiohttp.MultipartReader(headers, content)
             while (part := await reader.next()) is not None:
                 if not isinstance(part, aiohttp.BodyPartReader):
@@ -121,7 +141,7 @@ class _Form:
 
     async def read_small(self, request: web.BaseRequest, boundary: str) -> None:
         """Read a body that may lie in memory as a whole."""
-        with _readable():
+        with _READABLE:
             body = await request.content.readany()
             while piece := await request.content.readany():
                 body += piece
@@ -188,14 +208,36 @@ class _Form:
             raise too_large(self._limit)
 
 
+def _write_all(file: FileIO, piece: bytes) -> None:
+    # Note: a disk that fills up takes a part and says so; only the next write would fail, and there may be none.
+    if file.write(piece) != len(piece):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 @contextmanager
-def _readable() -> Iterator[None]:
-    """What reading a body raises is the client's fault, and said so."""
+def _stored() -> Iterator[None]:
+    """A disk that does not take an upload is our fault, and another backend may have room."""
     try:
         yield
-    except (Refusal, OSError):  # a full disk is no fault of the client's
+    except ConnectionError:
         raise
-    except Exception as problem:  # aiohttp reports malformed bodies as ValueError, AssertionError, RuntimeError, ...
+    except OSError as problem:
+        log.error("upload_not_stored", problem=problem.strerror)
+        raise server_failure("There is no room to store this upload at present.", reason="spool_unavailable") from None
+
+
+class _Readable:
+    """What reading a body raises within is the client's fault, and said so."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(problem, Exception) or isinstance(problem, Refusal | OSError):
+            return  # a full disk is no fault of the client's
+        # aiohttp reports malformed bodies as ValueError, AssertionError, RuntimeError, ...
         raise client_error(
             f"The multipart body is malformed or ends before its closing boundary ({type(problem).__name__}).",
             param="file",
@@ -203,9 +245,18 @@ def _readable() -> Iterator[None]:
         ) from problem
 
 
-def _announced(request: web.BaseRequest) -> int | None:
-    """How long the body says it is; None if that tells nothing about what it will unpack to."""
-    return None if "content-encoding" in request.headers else request.content_length
+_READABLE = _Readable()
+
+
+def _refuse_packed(request: web.BaseRequest) -> None:
+    # Note: what a packed body unpacks to is nobody's measure, and audio gains nothing by it.
+    packed = request.headers.get("content-encoding", "identity").strip().lower()
+    if packed not in ("", "identity"):
+        raise client_error(
+            f"The content-encoding '{packed[:60]}' is not understood here; send the form as it is.",
+            code="unsupported_content_encoding",
+            status=415,
+        )
 
 
 def _boundary(request: web.BaseRequest) -> str:

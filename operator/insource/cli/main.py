@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import Any
 
 import click
@@ -68,6 +69,9 @@ def main(argv: list[str] | None = None) -> Any:
         from insource.cli.parenthood import die_with_parent
 
         die_with_parent(int(os.environ.pop("INSOURCE_DIE_WITH_PARENT")))
+    if PROGRAMS.intersection((sys.argv[1:] if argv is None else argv)[:1]):
+        # structlog imports rich, if it is there, for tracebacks in colour: a third of a small program's start.
+        sys.modules["rich"] = None  # type: ignore[assignment]
     return cli.main(args=argv, prog_name="insource")
 
 

@@ -101,7 +101,7 @@ def envoy(**flags: Any) -> None:
 @click.command()
 def adapter() -> None:
     """Run an adapter; its environment says which."""
-    from insource.adapter.server import run_adapter
+    from insource.adapter.server import CannotStart, run_adapter
     from insource.adapter.settings import SettingsError, settings_from_environment
 
     configure_logging()
@@ -109,7 +109,10 @@ def adapter() -> None:
         settings = settings_from_environment(os.environ)
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
-    run(run_adapter(settings))
+    try:
+        run(run_adapter(settings))
+    except CannotStart as error:
+        raise click.ClickException(str(error)) from None
 
 
 @click.command()

@@ -11,13 +11,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.pool import QueuePool
 
 BUSY_TIMEOUT_MS = 10_000
 READERS = 4
+NEWEST_REVISION = "0001"
+"""Of the schema: the last of `migrations/versions`."""
 
 
 def open_writer(path: Path) -> Engine:
@@ -38,12 +38,24 @@ def open_readers(path: Path) -> Engine:
 
 def migrate(engine: Engine) -> None:
     """Bring the schema to the newest revision; a file from a newer program is refused by alembic with its revision."""
+    if _revision(engine) == NEWEST_REVISION:
+        return
+    from alembic import command  # a third of the ledger's start, and needed once in a file's life
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "insource.ledger:migrations")
     config.set_main_option("path_separator", "os")
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _revision(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def _engine(path: Path, *, size: int) -> Engine:

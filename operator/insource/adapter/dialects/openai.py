@@ -7,12 +7,12 @@ out) is always seen, and an answer that is no answer is noticed before the clien
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import aiohttp
@@ -78,6 +78,8 @@ class OpenAITranscriptions:
         self._calls = calls
         self._env = env
         self._key = key
+        # One for all: nobody who sends us audio can know it, so none holds it.
+        self._boundary = f"insource-{env.ids.uuid()}"
 
     def check_possible(self, wanted: Transcription, model: str) -> None:
         """Raise 400 for a format that this model has not."""
@@ -96,17 +98,27 @@ class OpenAITranscriptions:
         key = self._key() if self._key else ""
         if key:
             headers["authorization"] = f"Bearer {key}"
+        headers["content-type"] = f"multipart/form-data; boundary={self._boundary}"
+        fields = form_fields(work.wanted, work.model)
+        file: BinaryIO | None = None
         try:
-            with body_of(work, self._env) as (content_type, body):
-                headers["content-type"] = content_type
-                async with self._calls.post(headers, body) as reply:
-                    if reply.status != 200:
-                        raise self._refusal(reply.status, reply.headers, await _error_of(reply), work, key)
-                    yield await _answer(reply)
+            body: bytes | aiohttp.MultipartWriter
+            if isinstance(work.content, bytes):
+                body = form_bytes(fields, work.filename, work.content, self._boundary)
+            else:
+                file = work.content.open("rb")
+                body = form_stream(fields, work.filename, file, self._boundary)
+            async with self._calls.post(headers, body) as reply:
+                if reply.status != 200:
+                    raise self._refusal(reply.status, reply.headers, await _error_of(reply), work, key)
+                yield await _answer(reply)
         except (aiohttp.ClientError, OSError) as problem:
             if isinstance(problem, TimeoutError):
                 raise
             raise server_failure("The backend could not be reached or broke off.", reason=_reason(problem)) from problem
+        finally:
+            if file is not None:
+                file.close()
 
     def _refusal(
         self, status: int, headers: Mapping[str, str], error: Mapping[str, Any], work: Work, key: str
@@ -150,24 +162,18 @@ def identity_headers(work: Work, *, vendor: bool) -> dict[str, str]:
     return {REQUEST_ID: work.request_id, ATTEMPT_COUNT: str(work.number), **({HOP: work.hop} if work.hop else {})}
 
 
-@contextmanager
-def body_of(work: Work, env: Env) -> Iterator[tuple[str, bytes | aiohttp.MultipartWriter]]:
-    """(content type, body) of the request: one piece of bytes for audio in memory, a stream for a file."""
-    boundary = f"insource-{env.ids.uuid()}"
-    content_type = f"multipart/form-data; boundary={boundary}"
-    fields = form_fields(work.wanted, work.model)
-    if isinstance(work.content, bytes):
-        yield content_type, form_bytes(fields, work.filename, work.content, boundary)
-        return
-    with work.content.open("rb") as file:
-        form = aiohttp.MultipartWriter("form-data", boundary)
-        for name, value in fields:
-            form.append(value, {"content-type": "text/plain; charset=utf-8"}).set_content_disposition(
-                "form-data", name=name
-            )
-        audio = form.append(file, {"content-type": _AUDIO_TYPE})
-        audio.set_content_disposition("form-data", name="file", filename=work.filename)
-        yield content_type, form
+def form_stream(
+    fields: Sequence[tuple[str, str]], filename: str, file: BinaryIO, boundary: str
+) -> aiohttp.MultipartWriter:
+    """The form of `form_bytes`, read from `file` while it is sent."""
+    form = aiohttp.MultipartWriter("form-data", boundary)
+    for name, value in fields:
+        form.append(value, {"content-type": "text/plain; charset=utf-8"}).set_content_disposition(
+            "form-data", name=name
+        )
+    audio = form.append(file, {"content-type": _AUDIO_TYPE})
+    audio.set_content_disposition("form-data", name="file", filename=filename)
+    return form
 
 
 def form_bytes(fields: Sequence[tuple[str, str]], filename: str, content: bytes, boundary: str) -> bytes:

@@ -7,12 +7,13 @@ packets themselves hold, where the codec tells. Where they differ by more than p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+
+from insource.adapter.metering.measured import Measured, NotAudio
 
 FORMATS = "wav,w64,aiff,mp3,ogg,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,flac,aac,mpeg"
 """libav's demuxers that may open an upload. Others are dangerous: playlists read what files and addresses they name."""
@@ -27,23 +28,10 @@ _AAC_LC_SAMPLES = 1024
 _DECODED_PACKETS = 50
 
 
-class NotAudio(Exception):  # noqa: N818
-    """The file cannot be read as audio; the text says why, fit for a client."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a file holds."""
-
-    audio_ms: int
-    extension: str
-    """A file name's ending that tells decoders the format, such as `wav`."""
-
-
 def measure(path: Path) -> Measured:
     """Milliseconds of the file's first audio stream. Raises NotAudio for anything else, whatever it holds."""
     try:
-        with av.open(str(path), options=_OPTIONS) as container:
+        with av.open(str(path), options=_OPTIONS, metadata_errors="replace") as container:
             seconds = _seconds(container, _head(path))
             extension = _extension(container.format.name)
     except (av.FFmpegError, ValueError, OverflowError, IndexError, ZeroDivisionError, MemoryError) as problem:
@@ -71,6 +59,8 @@ def _seconds(container: av.container.InputContainer, head: bytes) -> Fraction:
         raise NotAudio("it has no audio stream")
     stream = container.streams.audio[0]
     context = stream.codec_context
+    if context is None:
+        raise NotAudio("its codec is not known")
     is_opus = context.name in ("opus", "libopus")
     is_aac_lc = context.name == "aac" and context.profile in ("LC", "Main")
     by_container = by_packets = Fraction(0)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import io
 import struct
-from fractions import Fraction
 
-from insource.adapter.metering.audio import Measured
+from insource.adapter.metering.measured import Measured
 from insource.adapter.metering.wav import correct
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
@@ -21,15 +20,14 @@ _LEAST_BYTES = 256
 """Whether libav recognises less than this depends on more than the header."""
 _PADDING = frozenset({b"JUNK", b"PAD "})
 _MAX_CHUNKS = 100
-_COMPRESSED = (
-    b"\x72\xf8\x1f\x4e",  # AC-3 and others as S/PDIF
-    b"\xf8\x72\x4e\x1f",
-    b"\x7f\xfe\x80\x01",  # DTS in its four byte orders
-    b"\xfe\x7f\x01\x80",
-    b"\x1f\xff\xe8\x00",
-    b"\xff\x1f\x00\xe8",
-)
-"""Sync words of codecs that hide in PCM, which libav recognises."""
+_PROBED_BYTES = 64 * 1024
+"""libav looks for S/PDIF in what it has buffered, which is 32 KiB."""
+_PROBED_PER_S = 4
+"""libav looks for DTS in the first packet, which is at most a tenth of a second; we, in this part of one."""
+_SPDIF = (b"\x72\xf8\x1f\x4e", b"\xf8\x72\x4e\x1f")
+_DTS = (b"\x7f\xfe\x80\x01", b"\xfe\x7f\x01\x80", b"\x1f\xff\xe8\x00", b"\xff\x1f\x00\xe8")
+"""Sync words of codecs that hide in PCM, which libav recognises; DTS in its four byte orders."""
+_DTS_STARTS = frozenset(word[:2] for word in _DTS)
 
 
 def with_true_sizes(data: bytes) -> bytes:
@@ -41,15 +39,15 @@ def with_true_sizes(data: bytes) -> bytes:
 
 
 def measure_plain_wav(data: bytes) -> Measured | None:
-    """Measure a WAV whose sizes are true (`with_true_sizes`); None for anything that is not plain PCM."""
+    """Measure a WAV whose sizes are true, as they are after `with_true_sizes`; None for anything but plain PCM."""
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         return None
     frame: tuple[int, int] | None = None
-    samples: bytes | None = None
+    samples: range | None = None
     at = 12
     for _ in range(_MAX_CHUNKS):
         if len(data) - 1 <= at <= len(data) + 1:
-            return _measured(frame, samples)
+            return _measured(data, frame, samples)
         if at + 8 > len(data):
             return None
         name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
@@ -58,8 +56,8 @@ def measure_plain_wav(data: bytes) -> Measured | None:
             if frame is None:
                 return None
         elif name == b"data" and frame is not None and samples is None:
-            samples = data[at + 8 : at + 8 + size]
-            if len(samples) != size:
+            samples = range(at + 8, at + 8 + size)
+            if samples.stop > len(data):
                 return None
         elif not _harmless(name, data[at + 8 : at + 8 + size], size):
             return None
@@ -100,15 +98,22 @@ def _harmless(name: bytes, content: bytes, size: int) -> bool:
     return content[:4] == b"INFO" and at == size
 
 
-def _measured(frame: tuple[int, int] | None, samples: bytes | None) -> Measured | None:
-    if frame is None or samples is None or len(samples) < _LEAST_BYTES or _may_be_compressed(samples):
+def _measured(data: bytes, frame: tuple[int, int] | None, samples: range | None) -> Measured | None:
+    if frame is None or samples is None or len(samples) < _LEAST_BYTES:
         return None
     rate, align = frame
-    audio_ms = round(Fraction(len(samples) // align, rate) * 1000)
+    packet = max(_PROBED_BYTES // 8, rate * align // _PROBED_PER_S)
+    if _may_be_compressed(data[samples.start : min(samples.stop, samples.start + max(packet, _PROBED_BYTES))], packet):
+        return None
+    audio_ms, rest = divmod(len(samples) // align * 1000, rate)
+    audio_ms += 2 * rest > rate or (2 * rest == rate and audio_ms % 2)  # to even, as `round` does
     return Measured(audio_ms, "wav") if audio_ms > 0 else None
 
 
-def _may_be_compressed(samples: bytes) -> bool:
-    # From behind: silence is zeros, and these words end in zeros more often than they begin with them, so that a search
-    # forwards stops at every sample.
-    return any(samples.rfind(word) >= 0 for word in _COMPRESSED)
+def _may_be_compressed(head: bytes, packet: int) -> bool:
+    # Note: silence is zeros, and a search for a word that holds zeros stops at every sample: its start goes first.
+    if any(head.find(start, 0, packet) >= 0 for start in _DTS_STARTS) and any(
+        head.rfind(word, 0, packet) >= 0 for word in _DTS
+    ):
+        return True
+    return any(head.find(word, 0, _PROBED_BYTES) >= 0 for word in _SPDIF)

@@ -13,7 +13,8 @@ from pathlib import Path
 import av.logging
 import orjson
 
-from insource.adapter.metering.audio import NotAudio, measure
+from insource.adapter.metering.audio import measure
+from insource.adapter.metering.measured import NotAudio
 from insource.adapter.metering.wav import correct_sizes
 
 MEMORY_LIMIT_BYTES = 2 << 30

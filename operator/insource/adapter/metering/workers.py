@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from insource.adapter.metering.audio import Measured, NotAudio
+from insource.adapter.metering.measured import Measured, NotAudio
 
 TIMEOUT_S = 30.0
 
