@@ -39,7 +39,11 @@ NOT_FORWARDED = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "keep-alive", "x-envoy-attempt-count", "expect"}
     | {"x-forwarded-for", "x-forwarded-proto", "x-envoy-internal", headers.HOP, headers.TOKEN}
 )
-NOT_RETURNED = frozenset({"connection", "transfer-encoding", "keep-alive", "content-length", "server", "date"})
+NOT_RETURNED = frozenset(
+    {"connection", "transfer-encoding", "keep-alive", "content-length", "server", "date"}
+    # Note: it would be counted as this activator's own.
+    | {headers.OUTCOME}
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -52,7 +56,7 @@ class HoldLimits:
     backoff_s: float = 0.05
     backoff_limit_s: float = 1.0
     retry_after_s: int = 5
-    taken_after_s: float = 0.2
+    taken_after_s: float = 0.05
     """A backend that is full says so within this time; after it a request counts as taken, and the next may try."""
 
 
@@ -62,6 +66,8 @@ class _Turn:
     def __init__(self, number: int) -> None:
         self.number = number
         self.wake = asyncio.Event()
+        self.resting = False
+        """Backends failed on it. It pauses alone, for that says nothing of how they do with the others."""
 
 
 class Activator:
@@ -107,10 +113,11 @@ class Activator:
         await self._session.close()
 
     def backends_changed(self, key: DeploymentKey) -> None:
-        """The deployment's endpoints are others now: whoever waits first may try at once."""
-        queue = self._queues.get(key)
-        if queue:
-            queue[0].wake.set()
+        """The deployment's endpoints are others now: whoever waits first may try at once, and those who failed too."""
+        for turn in self._queues.get(key, ()):
+            if turn.resting:
+                turn.wake.set()
+        self._wake_first(key)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Hold one request until it is answered, its time is up, or its client leaves."""
@@ -155,7 +162,9 @@ class Activator:
                 tries += 1
                 try:
                     answer = await self._try(request, key, turn, spool, view.backends_ready, hop_name(request, tries))
-                    failures += _is_failure(answer)
+                    if _is_failure(answer):
+                        failures += 1
+                        self._rest(key, turn)
                     if answer is not None and (not _may_wait(answer) or failures >= MOST_FAILURES):
                         self._step_aside(key, turn)
                         return await _relay(request, answer)
@@ -166,12 +175,13 @@ class Activator:
             remaining = deadline - self._env.clock.monotonic()
             if remaining <= 0:
                 return self._refuse(request, "No replica could take the request in time.")
-            first = self._is_first(key, turn)
-            pause = min(remaining, backoff * self._env.rng.uniform(0.5, 1.0)) if first else remaining
-            if first:
+            probes = turn.resting or self._is_first(key, turn)
+            pause = min(remaining, backoff * self._env.rng.uniform(0.5, 1.0)) if probes else remaining
+            if probes:
                 backoff = min(backoff * 2, self._limits.backoff_limit_s)
             await self._race(turn.wake.wait(), pause)
             turn.wake.clear()
+            turn.resting = False
 
     async def _try(
         self, request: web.Request, key: DeploymentKey, turn: _Turn, spool: Spool, rungs: int, hop: str
@@ -220,7 +230,19 @@ class Activator:
         queue = self._queues[key]
         if turn not in queue:
             bisect.insort(queue, turn, key=lambda each: each.number)
-        return queue[0] is turn
+        return next((each for each in queue if not each.resting), None) is turn
+
+    def _rest(self, key: DeploymentKey, turn: _Turn) -> None:
+        """Let the next one try while this one pauses."""
+        turn.resting = True
+        self._is_first(key, turn)
+        self._wake_first(key)
+
+    def _wake_first(self, key: DeploymentKey) -> None:
+        for turn in self._queues.get(key, ()):
+            if not turn.resting:
+                turn.wake.set()
+                return
 
     def _step_aside(self, key: DeploymentKey, turn: _Turn) -> None:
         """Leave the queue, so that the next one may try."""
@@ -230,7 +252,7 @@ class Activator:
         if turn in queue:
             queue.remove(turn)
         if queue:
-            queue[0].wake.set()
+            self._wake_first(key)
         else:
             del self._queues[key]
 
