@@ -18,11 +18,12 @@ UPSTREAM_IDLE_S = 30
 NO_LIMIT = 1_000_000
 CHOICES = 4
 """LEAST_REQUEST's `choice_count`: with 2, a stopped replica still gets a share of the requests."""
-FAILURES = 5
+FAILURES = 3
 """So many in a row take an address out for a while: an adapter whose server is dead fails fast, and LEAST_REQUEST would
-prefer it. More than one request can cause by itself (one attempt, and as many as the activator makes on failures)."""
-EJECTION_MS, LONGEST_EJECTION_MS = 2000, 10_000
-"""Times the number of ejections so far. Readiness takes a dead pod away for good, within seconds."""
+prefer it. The activator gives up on a request after as many, so the last try of one that met the same dead address
+each time goes elsewhere."""
+EJECTION_MS = 2000
+"""Readiness takes a dead pod away for good, within seconds. Not longer: what is out alone keeps its requests waiting."""
 SWEEP_MS = 1000
 """How often Envoy looks whose time out is over. Every cluster has a timer of its own."""
 MOST_EJECTED_PERCENT = 99
@@ -58,8 +59,9 @@ def _ejection() -> outlier_detection_pb2.OutlierDetection:
     ejection.consecutive_5xx.value = FAILURES
     ejection.enforcing_success_rate.value = 0
     ejection.interval.FromMilliseconds(SWEEP_MS)
+    # Note: Envoy multiplies the first by the number of ejections, up to the second.
     ejection.base_ejection_time.FromMilliseconds(EJECTION_MS)
-    ejection.max_ejection_time.FromMilliseconds(LONGEST_EJECTION_MS)
+    ejection.max_ejection_time.FromMilliseconds(EJECTION_MS)
     ejection.max_ejection_percent.value = MOST_EJECTED_PERCENT
     return ejection
 
@@ -70,6 +72,8 @@ def _template() -> cluster_pb2.Cluster:
     cluster.least_request_lb_config.choice_count.value = CHOICES
     cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
     cluster.common_lb_config.healthy_panic_threshold.value = 0.0
+    # Note: by default Envoy gathers such changes for a second: an address that fails again would be out only then.
+    cluster.common_lb_config.update_merge_window.FromMilliseconds(0)
     for priority in (base_pb2.DEFAULT, base_pb2.HIGH):
         # Note: the default of 3 for max_retries drops retries under load; adapters do the shedding.
         limits = circuit_breaker_pb2.CircuitBreakers.Thresholds(priority=priority)
