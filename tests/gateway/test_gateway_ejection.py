@@ -1,4 +1,4 @@
-"""An address that fails again and again is out for a while, so that one dead replica of two costs no client anything."""
+"""An address that keeps failing is out for a while, so that one dead replica of two costs no client anything."""
 
 from __future__ import annotations
 
@@ -155,7 +155,9 @@ async def test_a_deployment_that_fails_for_long_is_not_waited_for(tmp_path: Path
         assert code == 200
 
 
-@pytest.mark.parametrize(("code", "outcome"), [(429, "shed"), (429, "refused_policy"), (400, "client"), (500, "client")])
+@pytest.mark.parametrize(
+    ("code", "outcome"), [(429, "shed"), (429, "refused_policy"), (400, "client"), (500, "client")]
+)
 async def test_what_is_not_the_address_own_fault_does_not_count(tmp_path: Path, code: int, outcome: str) -> None:
     async with two_replicas(tmp_path, spill=False) as (gw, one, other):
         fail(one, code, outcome)

@@ -23,7 +23,7 @@ FAILURES = 3
 prefer it. The activator gives up on a request after as many, so the last try of one that met the same dead address
 each time goes elsewhere."""
 EJECTION_MS = 2000
-"""Readiness takes a dead pod away for good, within seconds. Not longer: what is out alone keeps its requests waiting."""
+"""Readiness takes a dead pod away for good, within seconds. Not longer: one that is alone keeps requests waiting."""
 SWEEP_MS = 1000
 """How often Envoy looks whose time out is over. Every cluster has a timer of its own."""
 MOST_EJECTED_PERCENT = 99
