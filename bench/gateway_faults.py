@@ -125,17 +125,23 @@ def stopped(bench: Bench, request: Path, seconds: float) -> None:
     bench.add(f"p99 of that, {STOP_RATE} rps", load.p99_us / 1000, "ms")
 
 
+PHASES = (changes, killed, stopped)
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.gateway_faults", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each load (default 20)")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--only", choices=[phase.__name__ for phase in PHASES], help="one phase; writes no file")
+    options = parser.parse_args()
+    seconds = options.seconds
+    phases = [phase for phase in PHASES if options.only in (None, phase.__name__)]
     with tempfile.TemporaryDirectory(prefix="isb") as folder, tempfile.TemporaryDirectory(prefix="isr") as run_dir:
         bench = Bench(Path(folder), Path(run_dir), seconds)
         request = bench.request_file("keyed", GATEWAY_PATH, f"Bearer {API_KEY}")
         began = time.monotonic()
         try:
-            for phase in (changes, killed, stopped):
+            for phase in phases:
                 phase(bench, request, seconds)
                 print(f"{phase.__name__}: done after {time.monotonic() - began:.0f} s")
         except UnavailableError as missing:
@@ -143,7 +149,8 @@ def main() -> None:
         finally:
             bench.processes.end_all()
     show("gateway under changes and faults", bench.figures)
-    print(write("gateway_faults", bench.figures, bench.notes))
+    if not options.only:
+        print(write("gateway_faults", bench.figures, bench.notes))
 
 
 if __name__ == "__main__":

@@ -252,3 +252,29 @@ async def test_a_broken_upload_is_not_forwarded(tmp_path: Path) -> None:
         await gw.put(gw.view(3))
         assert (await gw.post())[0] == 200
         assert len(gw.adapter.seen["serve"]) == 1
+
+
+async def test_one_that_fails_keeps_nobody_back(tmp_path: Path) -> None:
+    async with gateway(tmp_path, hold=HoldLimits(failure_pause_s=120)) as gw:
+        await cold(gw)
+        failed: list[int] = []
+
+        async def fails_once(request: web.Request, size: int) -> web.StreamResponse:
+            number = number_of({k.lower(): v for k, v in request.headers.items()})
+            if number == 0 and not failed:
+                failed.append(number)
+                return await status(503, "server")(request, size)
+            return await ok(request, size)
+
+        gw.adapter.behaviour["serve"] = fails_once
+        tasks: list[asyncio.Task[Answer]] = []
+        for number in range(3):
+            tasks.append(asyncio.create_task(gw.post(headers={**AUTH, "x-number": str(number)})))
+            await until(lambda count=number + 1: len(waiting(gw)) == count)  # type: ignore[misc]
+        await gw.put(gw.view(3, rescue=(), spill=()))
+        assert [(await each)[0] for each in tasks[1:]] == [200, 200]
+        assert failed == [0]
+        assert not tasks[0].done()
+        # It tries again when its pause is over, or when there are other backends.
+        await gw.put(gw.view(4, spill=()))
+        assert (await tasks[0])[0] == 200

@@ -233,15 +233,17 @@ async def test_outcomes_of_what_the_adapter_cannot_say(tmp_path: Path) -> None:
         await asyncio.gather(leaving, return_exceptions=True)
         assert await outcome(3) == ("gone", 0, True)
 
-        gw.adapter.behaviour["serve"] = reset
         await gw.put(gw.view(4, rescue=(), spill=(gw.vendor.pool(Role.SPILL, vendor="openai"),)))
+        gw.adapter.behaviour["serve"] = ok
+        assert (await gw.post())[0] == 200, "or the address would be out by now"
+        gw.adapter.behaviour["serve"] = reset
         assert (await gw.post())[0] == 200
-        (attempt,) = [s for s in await gw.seen_by_ledger(5) if s["number"] == 1 and s["flags"] == "UC"]
+        (attempt,) = [s for s in await gw.seen_by_ledger(6) if s["number"] == 1 and s["flags"] == "UC"]
         assert (attempt["outcome"], attempt["reached"]) == ("server", True)
 
         await gw.adapter.stop()
         assert (await gw.post())[0] == 200
-        refused = [s for s in await gw.seen_by_ledger(7) if not s["reached"]]
+        refused = [s for s in await gw.seen_by_ledger(8) if not s["reached"]]
         assert [(s["outcome"], s["flags"]) for s in refused] == [("server", "UF")]
 
 

@@ -23,6 +23,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from insource.env import Env
+from insource.gateway.render.clusters import FAILURES
 from insource.gateway.spool import Spool, SpoolBudget, SpoolFull
 from insource.gateway.view import HOLD, DeploymentKey, DeploymentView
 from insource.wire import headers
@@ -31,15 +32,20 @@ from insource.wire.vocabulary import Outcome
 
 PATIENT = frozenset({Outcome.SHED.value, Outcome.REFUSED_POLICY.value})
 """Outcomes that say "not now": the request was not tried."""
-MOST_FAILURES = 3
-"""A request that backends fail on, rather than shed, is tried no more than this often: it may be what breaks them."""
+MOST_FAILURES = FAILURES
+"""A request that backends fail on, rather than shed, is tried no more than this often: it may be what breaks them. Not
+less often than it takes Envoy to find that an address fails: by then, the request meets another one."""
 DEADLINE_MARGIN = 0.05
 """The share of the request's time-out that is kept for saying that it was not served."""
 NOT_FORWARDED = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "keep-alive", "x-envoy-attempt-count", "expect"}
     | {"x-forwarded-for", "x-forwarded-proto", "x-envoy-internal", headers.HOP, headers.TOKEN}
 )
-NOT_RETURNED = frozenset({"connection", "transfer-encoding", "keep-alive", "content-length", "server", "date"})
+NOT_RETURNED = frozenset(
+    {"connection", "transfer-encoding", "keep-alive", "content-length", "server", "date"}
+    # Note: it would be counted as this activator's own.
+    | {headers.OUTCOME}
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -52,8 +58,14 @@ class HoldLimits:
     backoff_s: float = 0.05
     backoff_limit_s: float = 1.0
     retry_after_s: int = 5
-    taken_after_s: float = 0.2
+    taken_after_s: float = 0.05
     """A backend that is full says so within this time; after it a request counts as taken, and the next may try."""
+    next_after_s: float = 0.01
+    """The same, while the last one to try was taken: there is probably more room."""
+    failure_pause_s: float = 0.5
+    """Times the failures so far. Failing tries must outlast what takes a dead backend away: ejection and readiness."""
+    failing_limit_s: float = 10.0
+    """Where backends are ready by Kubernetes' word, and for this long all fail or are out, nobody waits any more."""
 
 
 class _Turn:
@@ -62,6 +74,8 @@ class _Turn:
     def __init__(self, number: int) -> None:
         self.number = number
         self.wake = asyncio.Event()
+        self.resting = False
+        """Backends failed on it. It pauses alone, for that says nothing of how they do with the others."""
 
 
 class Activator:
@@ -82,6 +96,10 @@ class Activator:
         self._budget = SpoolBudget(limits.bytes)
         self._queues: defaultdict[DeploymentKey, list[_Turn]] = defaultdict(list)
         """Who waits, in the order in which they were complete."""
+        self._flowing: set[DeploymentKey] = set()
+        """Where the last one to try was taken."""
+        self._failing_since: dict[DeploymentKey, float] = {}
+        """Where all tries failed, or found all backends out. By the monotonic clock."""
         self._numbers = itertools.count()
         self.held: Counter[str] = Counter()
         """Requests here now, by deployment: waiting, or forwarded and not yet answered."""
@@ -107,10 +125,11 @@ class Activator:
         await self._session.close()
 
     def backends_changed(self, key: DeploymentKey) -> None:
-        """The deployment's endpoints are others now: whoever waits first may try at once."""
-        queue = self._queues.get(key)
-        if queue:
-            queue[0].wake.set()
+        """The deployment's endpoints are others now: whoever waits first may try at once, and those who failed too."""
+        for turn in self._queues.get(key, ()):
+            if turn.resting:
+                turn.wake.set()
+        self._wake_first(key)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Hold one request until it is answered, its time is up, or its client leaves."""
@@ -150,15 +169,21 @@ class Activator:
             view = self._view(key)
             if view is None:
                 return self._refuse(request, "This deployment was removed while the request waited.")
-            if self._is_first(key, turn) and view.backends_ready:
+            if not view.backends_ready:
+                self._failing_since.pop(key, None)
+            elif self._is_first(key, turn):
                 self.forwarding[str(key)] += 1
                 tries += 1
                 try:
                     answer = await self._try(request, key, turn, spool, view.backends_ready, hop_name(request, tries))
-                    failures += _is_failure(answer)
+                    self._note(key, answer)
+                    if _is_failure(answer):
+                        failures += 1
+                        self._rest(key, turn)
                     if answer is not None and (not _may_wait(answer) or failures >= MOST_FAILURES):
                         self._step_aside(key, turn)
                         return await _relay(request, answer)
+                    self._flowing.discard(key)
                     if answer is not None:
                         answer.close()
                 finally:
@@ -166,12 +191,17 @@ class Activator:
             remaining = deadline - self._env.clock.monotonic()
             if remaining <= 0:
                 return self._refuse(request, "No replica could take the request in time.")
-            first = self._is_first(key, turn)
-            pause = min(remaining, backoff * self._env.rng.uniform(0.5, 1.0)) if first else remaining
-            if first:
+            if self._fails_for_long(key):
+                return self._refuse(request, "The replicas of this deployment fail.")
+            probes = turn.resting or self._is_first(key, turn)
+            pause = backoff * self._env.rng.uniform(0.5, 1.0) if probes else remaining
+            if turn.resting:
+                pause = max(pause, failures * self._limits.failure_pause_s)
+            if probes:
                 backoff = min(backoff * 2, self._limits.backoff_limit_s)
-            await self._race(turn.wake.wait(), pause)
+            await self._race(turn.wake.wait(), min(pause, remaining))
             turn.wake.clear()
+            turn.resting = False
 
     async def _try(
         self, request: web.Request, key: DeploymentKey, turn: _Turn, spool: Spool, rungs: int, hop: str
@@ -180,8 +210,12 @@ class Activator:
         sending = asyncio.ensure_future(self._send(request, spool, rungs, hop))
         try:
             # A backend that is full says so at once. Silence means that the request was taken: the next may try.
-            await self._race(asyncio.shield(sending), self._limits.taken_after_s)
+            flowing = key in self._flowing
+            await self._race(
+                asyncio.shield(sending), self._limits.next_after_s if flowing else self._limits.taken_after_s
+            )
             if not sending.done():
+                self._flowing.add(key)
                 self._step_aside(key, turn)
             return await sending
         finally:
@@ -215,12 +249,34 @@ class Activator:
             for racer in racers:
                 racer.cancel()
 
+    def _note(self, key: DeploymentKey, answer: aiohttp.ClientResponse | None) -> None:
+        if answer is not None and (_is_empty(answer) or _is_failure(answer)):
+            self._failing_since.setdefault(key, self._env.clock.monotonic())
+        elif answer is not None:
+            self._failing_since.pop(key, None)
+
+    def _fails_for_long(self, key: DeploymentKey) -> bool:
+        since = self._failing_since.get(key)
+        return since is not None and self._env.clock.monotonic() - since > self._limits.failing_limit_s
+
     def _is_first(self, key: DeploymentKey, turn: _Turn) -> bool:
         """Whether this one is to try next; it takes its place in the queue if it is not there."""
         queue = self._queues[key]
         if turn not in queue:
             bisect.insort(queue, turn, key=lambda each: each.number)
-        return queue[0] is turn
+        return next((each for each in queue if not each.resting), None) is turn
+
+    def _rest(self, key: DeploymentKey, turn: _Turn) -> None:
+        """Let the next one try while this one pauses."""
+        turn.resting = True
+        self._is_first(key, turn)
+        self._wake_first(key)
+
+    def _wake_first(self, key: DeploymentKey) -> None:
+        for turn in self._queues.get(key, ()):
+            if not turn.resting:
+                turn.wake.set()
+                return
 
     def _step_aside(self, key: DeploymentKey, turn: _Turn) -> None:
         """Leave the queue, so that the next one may try."""
@@ -230,9 +286,11 @@ class Activator:
         if turn in queue:
             queue.remove(turn)
         if queue:
-            queue[0].wake.set()
+            self._wake_first(key)
         else:
             del self._queues[key]
+            self._flowing.discard(key)
+            self._failing_since.pop(key, None)
 
     def _refuse(self, request: web.Request, message: str) -> web.Response:
         self.refused_total += 1
@@ -255,7 +313,8 @@ def hop_name(request: web.Request, tries: int) -> str:
 
 
 def _is_failure(answer: aiohttp.ClientResponse | None) -> bool:
-    if answer is None or answer.headers.get(headers.OUTCOME, "") in PATIENT:
+    """Backends were asked and failed."""
+    if answer is None or answer.status != 503 or answer.headers.get(headers.OUTCOME, "") in PATIENT:
         return False
     return not _is_empty(answer)
 

@@ -13,10 +13,15 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from insource.gateway.render import names
 from insource.gateway.view import HOLD, DeploymentView, Pool
 
+HEALTHY_ENOUGH = 100_000
+"""Overprovisioning in percent: while one address of a priority is not ejected, all requests go to that priority. By
+default some would go on to the next one, which may be a vendor, as soon as a third is out."""
+
 
 def render_endpoints(view: DeploymentView, hold_socket: str) -> endpoint_pb2.ClusterLoadAssignment:
     """The deployment's endpoints. `hold_socket` is the path of the agent's activator."""
     assignment = endpoint_pb2.ClusterLoadAssignment(cluster_name=names.cluster_name(view.key))
+    assignment.policy.overprovisioning_factor.value = HEALTHY_ENOUGH
     priority = 0
     # Note: priorities must be numbered without a gap, and an address may be in one of them only.
     for pools in (view.serve, view.rescue, view.spill):
