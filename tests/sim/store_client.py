@@ -6,10 +6,11 @@ import copy
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from insource.kube.client import FIELD_CONFLICT, ApiError, ObjectList, WatchEvent
 from insource.kube.resources import Object, Resource, key_of
+from insource.kube.shapes import WHOLE, Shape, decode, encode
 from insource.local.store import Store
 from insource.local.store_errors import ApiError as StoreError
 
@@ -62,17 +63,31 @@ class StoreClient:
         return self._read(lambda: self._store.get(_kind(resource), namespace or None, name))
 
     async def list(
-        self, resource: Resource, namespace: str = "", *, labels: str = "", limit: int = 0, continue_token: str = ""
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+        shape: Shape = WHOLE,
     ) -> ObjectList:
-        page = self._read(
+        page = self._open(
             lambda: self._store.list(
                 _kind(resource), namespace or None, label_selector=labels, limit=limit, continue_=continue_token
             )
         )
-        return ObjectList(page.items, page.resource_version, page.continue_)
+        return ObjectList([_seen(item, shape) for item in page.items], page.resource_version, page.continue_)
 
     async def watch(
-        self, resource: Resource, namespace: str = "", *, resource_version: str, labels: str = "", **_: Any
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        resource_version: str,
+        labels: str = "",
+        shape: Shape = WHOLE,
+        **_: Any,
     ) -> AsyncGenerator[WatchEvent, None]:
         """Changes so far, then the end: a simulation decides itself when to look again."""
         watch = self._open(
@@ -85,13 +100,20 @@ class StoreClient:
         for event in events:
             if event.type == "ERROR":
                 raise ApiError(event.object["code"], event.object["reason"], event.object["message"])
-            yield WatchEvent(event.type, copy.deepcopy(event.object))
+            yield WatchEvent(event.type, _seen(event.object, shape))
 
     async def apply(
-        self, resource: Resource, obj: Object, *, field_manager: str, force: bool = False, subresource: str = ""
+        self,
+        resource: Resource,
+        obj: Object,
+        *,
+        field_manager: str,
+        force: bool = False,
+        subresource: str = "",
+        shape: Shape = WHOLE,
     ) -> Object:
         key = key_of(obj)
-        return self._write(
+        answer = self._write(
             f"apply {resource.kind} {key}",
             lambda: self._store.patch(
                 _kind(resource),
@@ -104,16 +126,25 @@ class StoreClient:
                 force=force,
             ),
         )
+        return _seen(answer, shape)
 
     async def merge_patch(
-        self, resource: Resource, name: str, namespace: str, patch: Object, *, subresource: str = ""
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str,
+        patch: Object,
+        *,
+        subresource: str = "",
+        shape: Shape = WHOLE,
     ) -> Object:
-        return self._write(
+        answer = self._write(
             f"patch {resource.kind}/{subresource} {namespace}/{name}",
             lambda: self._store.patch(
                 _kind(resource), namespace or None, name, patch, "merge", subresource=subresource
             ),
         )
+        return _seen(answer, shape)
 
     async def create(self, resource: Resource, obj: Object) -> Object:
         namespace = obj["metadata"].get("namespace") or None
@@ -164,6 +195,11 @@ class StoreClient:
         self._after_write()
         self._faults.after()
         return answer
+
+
+def _seen(obj: Object, shape: Shape) -> Object:
+    """A copy with only what the shape names, as it would come off the wire."""
+    return cast(Object, decode(encode(obj), shape))
 
 
 def _told(error: StoreError) -> ApiError:

@@ -99,7 +99,10 @@ class OperatorProcess:
             events = [
                 event
                 async for event in self.client.watch(
-                    resource, resource_version=self.seen[resource], labels=informer._options.labels
+                    resource,
+                    resource_version=self.seen[resource],
+                    labels=informer._options.labels,
+                    shape=informer.cache.shape,
                 )
             ]
         except ApiError as error:

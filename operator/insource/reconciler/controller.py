@@ -54,7 +54,12 @@ class Controller:
         self.observations = Observations(gateway_urls)
         self.queue: WorkQueue[Work] = WorkQueue(env)
         self.applier = Applier(
-            client, self.caches.children, field_manager=meta.FIELD_MANAGER, may_write=may_write, on_write=on_write
+            client,
+            self.caches.children,
+            field_manager=meta.FIELD_MANAGER,
+            may_write=may_write,
+            on_write=on_write,
+            intent_of=lambda manifest: str(manifest["metadata"]["annotations"][meta.ANNOTATION_APPLIED]),
         )
         recorder = EventRecorder(
             client,
