@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
@@ -116,6 +117,14 @@ class _Connection(asyncio.Protocol):
         answer, self._answer = self._answer, None
         if answer is not None and not answer.done():
             answer.set_exception(error)
+
+
+@lru_cache(maxsize=32)
+def _lines(headers: tuple[tuple[str, str], ...]) -> str:
+    lines = [f"{name}: {value}" for name, value in headers]
+    if any("\r" in line or "\n" in line for line in lines):
+        raise ConnectionError("a header has a line break in it")
+    return "".join(f"{line}\r\n" for line in lines)
 
 
 class Stream(asyncio.Protocol):
@@ -301,14 +310,12 @@ class Connections:
             self._idle.pop().close()
 
     def _request(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
-        lines = [f"{method} {self._prefix}{target} HTTP/1.1", f"Host: {self._netloc}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        if body or method != "GET":
-            lines.append(f"Content-Length: {len(body)}")
-        head = "\r\n".join(lines)
-        if head.count("\r") != len(lines) - 1 or head.count("\n") != len(lines) - 1:
-            raise ConnectionError("a header or the path has a line break in it")
-        return head.encode() + b"\r\n\r\n" + body
+        if "\r" in target or "\n" in target:
+            raise ConnectionError("the path has a line break in it")
+        length = f"Content-Length: {len(body)}\r\n" if body or method != "GET" else ""
+        lines = _lines(tuple(headers.items()))
+        head = f"{method} {self._prefix}{target} HTTP/1.1\r\nHost: {self._netloc}\r\n{lines}{length}\r\n"
+        return head.encode() + body
 
     def _take(self) -> _Connection | None:
         now = asyncio.get_running_loop().time()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from sys import intern
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from insource.kube.resources import Object
 from insource.kube.shapes import WHOLE, decode, encode
@@ -21,18 +21,17 @@ _BESIDE = ("apiVersion", "kind", "status", "metadata")
 class Packed:
     """Identity and labels of an object, and its body (all but status and bookkeeping) as JSON, until `settle`.
 
-    `summary` is whatever the cache's owner wants to have at hand of it, status included. `keeps` "body" is for what
-    is looked at again after it has been compared.
+    `summary` is whatever the cache's owner wants to have at hand of it, status included.
     """
 
-    __slots__ = ("_body", "_keeps", "deleting", "digest", "labels", "namespace", "summary", "uid", "wanted")
+    __slots__ = ("_body", "deleting", "digest", "labels", "namespace", "summary", "uid", "wanted")
 
-    def __init__(self, obj: Object, summary: Any = None, *, keeps: Literal["", "body"] = "") -> None:
+    def __init__(self, obj: Object, summary: Any = None) -> None:
         metadata = {name: value for name, value in obj["metadata"].items() if name not in _VOLATILE}
         body = encode({**{k: v for k, v in obj.items() if k not in _BESIDE}, "metadata": metadata})
         self.summary = summary
         self.uid: str = metadata["uid"]
-        self.labels: dict[str, str] = shared_labels(metadata.get("labels") or {})
+        self.labels: dict[str, str] = metadata.get("labels") or {}
         self.namespace: str = intern(metadata.get("namespace") or "")
         self.deleting: bool = "deletionTimestamp" in metadata
         self.digest: bytes = digest(body)
@@ -40,7 +39,6 @@ class Packed:
         self.wanted: str | None = None
         """What it is known to be level with, but for its status: an intent of ours, "" for what is wanted now."""
         self._body: bytes | None = body
-        self._keeps = keeps
 
     def same(self, other: Packed) -> bool:
         """True if nothing but bookkeeping differs."""
@@ -49,13 +47,12 @@ class Packed:
     def settle(self, wanted: str) -> None:
         """It has been compared, or is what the API made of `wanted`: its body need not be kept."""
         self.wanted = wanted
-        if not self._keeps:
-            self._body = None
+        self._body = None
 
     def inherit(self, old: Packed) -> Packed:
         """Itself, knowing what was known of the object before, where that still holds."""
         if self.digest == old.digest:
-            self.digest, self.labels, self.uid = old.digest, old.labels, old.uid
+            self.digest = old.digest
             if old.wanted is not None:
                 self.settle(old.wanted)
         return self
@@ -89,12 +86,14 @@ class PackedJson(Mapping[str, Any]):
         return len(_opened(self._text))
 
     def __eq__(self, other: object) -> bool:
-        return _opened(self._text) == (_opened(other._text) if isinstance(other, PackedJson) else other)
+        if isinstance(other, PackedJson):
+            return self._text == other._text or _opened(self._text) == _opened(other._text)
+        return _opened(self._text) == other
 
     __hash__ = None  # type: ignore[assignment]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _opened(text: bytes) -> dict[str, Any]:
     # Note: shared by all who look; nobody changes it.
     return cast(dict[str, Any], decode(text, WHOLE | None) or {})

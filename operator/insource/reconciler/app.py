@@ -48,6 +48,8 @@ BY_KOPF = (
 """Few objects that change seldom. ModelDeployments have our own informer: see docs/decisions/0004."""
 _MASTER_CHECK_S = 2.0
 _KOPF_AGAIN_S = 3.0
+_COLLECT = (50_000, 20, 50)
+"""The collector's thresholds: what we make by the thousand (objects read off the wire) has no cycles."""
 
 
 class Operator:
@@ -204,7 +206,7 @@ def _settle_memory() -> None:
     """Keep the collector off what stays: a full collection walks every object and stops everything meanwhile."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(*_COLLECT)
 
 
 async def run_operator(settings: OperatorSettings) -> None:
@@ -212,6 +214,7 @@ async def run_operator(settings: OperatorSettings) -> None:
     env = system_env()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    gc.set_threshold(*_COLLECT)
 
     def own_signals() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -39,7 +39,7 @@ VENDOR_CHILDREN = (resources.DEPLOYMENTS, resources.SERVICES, resources.CONFIG_M
 """Children of a Vendor, found by `LABEL_VENDOR`."""
 CHILDREN = (*WORKLOADS, resources.CONFIG_MAPS, resources.SERVICE_ACCOUNTS)
 _WITH_DATA = (resources.CONTROLLER_REVISIONS, resources.CONFIG_MAPS)
-"""Of these the planner looks at the data, too."""
+"""Of these the planner looks at the data, too, now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +79,12 @@ def _groups_of_pod(view: PodView) -> Iterable[Hashable]:
 
 
 def _cache_of_children(kind: Resource) -> Cache[Packed]:
-    # A ControllerRevision's template is most of it, and looked at only to render: it stays packed, but is kept.
     def project(obj: Object) -> Packed:
+        obj["metadata"]["labels"] = shared_labels(obj["metadata"].get("labels") or {})
         spec = obj.get("spec")
         read = decode(spec, shapes.Replicas) if isinstance(spec, Unread) else spec
-        summary = child_of({**obj, "spec": read, "data": None, "kind": kind.kind})
-        packed = Packed(obj, summary, keeps="body" if kind in _WITH_DATA else "")
-        packed.summary = replace(summary, uid=packed.uid, labels=packed.labels)
-        return packed
+        data = _packed(obj.get("data")) if kind in _WITH_DATA else None
+        return Packed(obj, child_of({**obj, "spec": read, "data": data, "kind": kind.kind}))
 
     return Cache(
         project, _groups_of_child, again=lambda obj, old: project(obj).inherit(old), shape=shapes.shape_of(kind)
@@ -164,7 +162,7 @@ def _deployments() -> Cache[Parsed[ModelDeploymentSpec] | Misfit]:
         return replace(
             old,
             resource_version=metadata["resourceVersion"],
-            status=_packed(obj.get("status")),
+            status=_packed(obj.get("status")) or NOTHING,
             labels=shared_labels(metadata.get("labels") or {}),
             deleting="deletionTimestamp" in metadata,
         )
@@ -182,8 +180,8 @@ def _readable(obj: Object) -> Object:
     }
 
 
-def _packed(status: Any) -> Mapping[str, Any]:
-    return PackedJson(text_of(status)) if status else NOTHING
+def _packed(value: Any) -> Mapping[str, Any] | None:
+    return PackedJson(text_of(value)) if value else None
 
 
 def split(values: Iterable[Parsed[SpecT] | Misfit]) -> tuple[dict[str, Parsed[SpecT]], dict[str, str]]:
@@ -260,12 +258,10 @@ class Caches:
     def child(self, kind: Resource, live: Packed) -> Child:
         """One child as the planner wants it: whole while it is not known to be as wanted."""
         summary = cast(Child, live.summary)
-        settled = live.wanted is not None
-        body = None if settled and kind not in _WITH_DATA else live.unpack()
+        body = live.unpack() if live.wanted is None else None
         if body is None:
             return summary
-        whole = None if settled else {**body, "apiVersion": kind.api_version, "kind": kind.kind}
-        return replace(summary, data=body.get("data") or NOTHING, live=whole)
+        return replace(summary, live={**body, "apiVersion": kind.api_version, "kind": kind.kind})
 
     def _forget_catalogue(self, *_: object) -> None:
         self._catalogue = None

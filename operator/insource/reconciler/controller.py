@@ -170,8 +170,9 @@ class Controller:
     def _deployment_changed(self, change: ChangeType, key: Key, old: Any, new: Any) -> None:
         edited = new is not None and (old is None or old.generation != new.generation)
         self._add("deployment", key, Priority.EDIT if edited and _synced(self.caches.deployments) else Priority.RESYNC)
+        if change == "ADDED" and len(self.caches.deployments.members(("namespace", key.namespace))) == 1:
+            self.queue.add(Work("namespace", key.namespace), Priority.EDIT)  # its first
         if change != "MODIFIED" or edited:
-            self.queue.add(Work("namespace", key.namespace), Priority.EDIT)
             for vendor in vendors_of(old) | vendors_of(new):
                 self._add("vendor", Key(key.namespace, vendor), Priority.CHANGE)
 

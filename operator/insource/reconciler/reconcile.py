@@ -14,6 +14,7 @@ from insource.domain.problem import Problem
 from insource.domain.snapshot import (
     DeploymentSnapshot,
     NamespaceSnapshot,
+    Outline,
     Plan,
     Pod,
     Settings,
@@ -80,6 +81,7 @@ class Reconciler:
         self._clock = env.clock
         self._settings = settings
         self._token_digests = token_digests
+        self._outlines: dict[Key, Outline] = {}
 
     async def reconcile(self, work: Work) -> float | None:
         """Bring one object to its desired state. Seconds until it wants another look by itself, or None.
@@ -102,6 +104,7 @@ class Reconciler:
         deployment = self._caches.deployments.get(key)
         if deployment is None or deployment.deleting:  # garbage collection removes the children
             self._observations.forget_deployment(key)
+            self._outlines.pop(key, None)
             return None
         cache = self._caches.deployments
         if isinstance(deployment, Misfit):
@@ -123,9 +126,12 @@ class Reconciler:
             children=children,
             pods=self._pods("deployment", key),
             vendor_adapters={name: self.adapter(Key(key.namespace, name)) for name in names},
+            outline=self._outlines.get(key),
             gateway_versions=self._observations.gateway_versions(key),
         )
         plan = plan_deployment(snapshot)
+        if plan.outline is not None:
+            self._outlines[key] = plan.outline
         await self._carry_out(
             plan,
             compared,
