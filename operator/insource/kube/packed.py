@@ -85,6 +85,9 @@ class PackedJson(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(_opened(self._text))
 
+    def __bool__(self) -> bool:
+        return self._text not in (b"{}", b"null")
+
     def __eq__(self, other: object) -> bool:
         if isinstance(other, PackedJson):
             return self._text == other._text or _opened(self._text) == _opened(other._text)
