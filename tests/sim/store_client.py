@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -19,6 +19,13 @@ T = TypeVar("T")
 
 class Crash(BaseException):
     """The operator dies here. No `except Exception` stops it, just as none stops SIGKILL."""
+
+
+class _Turn:
+    """Awaited at both ends of a call: others may go on meanwhile. A task of asyncio takes it for `sleep(0)`."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
 
 
 @dataclass
@@ -60,6 +67,7 @@ class StoreClient:
         self.writes: list[str] = []
 
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Object:
+        await _Turn()
         return self._read(lambda: self._store.get(_kind(resource), namespace or None, name))
 
     async def list(
@@ -113,7 +121,7 @@ class StoreClient:
         shape: Shape = WHOLE,
     ) -> Object:
         key = key_of(obj)
-        answer = self._write(
+        answer = await self._write(
             f"apply {resource.kind} {key}",
             lambda: self._store.patch(
                 _kind(resource),
@@ -138,7 +146,7 @@ class StoreClient:
         subresource: str = "",
         shape: Shape = WHOLE,
     ) -> Object:
-        answer = self._write(
+        answer = await self._write(
             f"patch {resource.kind}/{subresource} {namespace}/{name}",
             lambda: self._store.patch(
                 _kind(resource), namespace or None, name, patch, "merge", subresource=subresource
@@ -148,14 +156,14 @@ class StoreClient:
 
     async def create(self, resource: Resource, obj: Object) -> Object:
         namespace = obj["metadata"].get("namespace") or None
-        return self._write(
+        return await self._write(
             f"create {resource.kind} {obj['metadata']['name']}",
             lambda: self._store.create(_kind(resource), obj, namespace),
         )
 
     async def delete(self, resource: Resource, name: str, namespace: str = "", *, uid: str = "") -> None:
         try:
-            self._write(
+            await self._write(
                 f"delete {resource.kind} {namespace}/{name}",
                 lambda: self._store.delete(
                     _kind(resource), namespace or None, name, preconditions={"uid": uid} if uid else None
@@ -182,7 +190,8 @@ class StoreClient:
         except StoreError as error:
             raise _told(error) from error
 
-    def _write(self, what: str, write: Callable[[], Any]) -> Any:
+    async def _write(self, what: str, write: Callable[[], Any]) -> Any:
+        await _Turn()  # the request is on its way
         self._faults.before()
         denied = self._faults.deny(what)
         if denied is not None:
@@ -194,6 +203,7 @@ class StoreClient:
         self.writes.append(what)
         self._after_write()
         self._faults.after()
+        await _Turn()  # the answer is on its way: what the write caused may be heard of before it
         return answer
 
 
