@@ -66,9 +66,8 @@ def names_written(source: str) -> set[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Dict):
             names.update(str(key.value) for key in node.keys if isinstance(key, ast.Constant))
-        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
-            if isinstance(node.ctx, ast.Store):
-                names.add(str(node.slice.value))
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            names.update({str(node.slice.value)} if isinstance(node.slice, ast.Constant) else ())
     return names
 
 
