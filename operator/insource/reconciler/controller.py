@@ -31,6 +31,8 @@ from insource.reconciler.reconcile import Reconciler, Work
 from insource.reconciler.refusals import RETRY_AT_MOST_S, RefusedError
 from insource.reconciler.statuses import StatusWriter
 
+_FOR_PEOPLE = 4
+"""Workers that only take up edits: a burst of other work keeps the rest busy."""
 _log = structlog.get_logger(__name__)
 
 
@@ -104,8 +106,11 @@ class Controller:
             self.queue.add(Work("namespace", namespace), Priority.RESYNC)
 
     async def run(self, workers: int) -> None:
-        """Work until cancelled, on at most `workers` objects at once."""
-        free = asyncio.Semaphore(workers)
+        """Work until cancelled, on at most `workers` objects at once, and some more if a person waits for them."""
+        free = asyncio.Semaphore(workers + _FOR_PEOPLE)
+
+        def least() -> Priority:
+            return Priority.RESYNC if self.queue.in_flight < workers else Priority.EDIT
 
         async def work_on(work: Work) -> None:
             try:
@@ -116,7 +121,7 @@ class Controller:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await free.acquire()
-                tasks.create_task(work_on(await self.queue.get()))
+                tasks.create_task(work_on(await self.queue.get(least)))
 
     async def work_on(self, work: Work) -> None:
         """One pass over one object that was taken from the queue; never raises for what the API does."""
