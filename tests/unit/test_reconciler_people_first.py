@@ -22,12 +22,15 @@ class _Held:
         self._apply = client.apply
         self._but_for = but_for
         self.held = 0
+        self.all_busy = asyncio.Event()
         self.came_through = asyncio.Event()
         client.apply = self.apply  # type: ignore[method-assign]
 
     async def apply(self, resource: Resource, obj: Object, **options: Any) -> Object:
         if not obj["metadata"]["name"].startswith(self._but_for):
             self.held += 1
+            if self.held == WORKERS:
+                self.all_busy.set()
             await asyncio.Event().wait()
         self.came_through.set()
         return await self._apply(resource, obj, **options)
@@ -55,8 +58,7 @@ async def test_an_edit_does_not_wait_for_busy_workers() -> None:
     running = asyncio.ensure_future(operator.controller.run(WORKERS))
     try:
         async with asyncio.timeout(60):
-            while held.held < WORKERS:
-                await asyncio.sleep(0)
+            await held.all_busy.wait()
             operator.controller.queue.add(Work("deployment", "voice", "edited"), Priority.EDIT)
             await held.came_through.wait()
         assert held.held == WORKERS, "nobody else may take the places that are kept for edits"
