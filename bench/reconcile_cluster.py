@@ -6,6 +6,7 @@ A Deployment is ready at once; a gateway has applied at once what the statuses a
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ from aiohttp import web
 
 from bench.report import ROOT
 from insource.api.catalogue import builtin_objects
+from insource.api.meta import SYSTEM_NAMESPACE
 from insource.env import Env
 from insource.local.apiserver import create_app
 from insource.local.auth import Tokens, User
@@ -26,6 +28,8 @@ from insource.local.store import Store
 
 MDEPS = ("insource.dev", "modeldeployments")
 DEPLOYMENTS = ("apps", "deployments")
+LEASES = ("coordination.k8s.io", "leases")
+LEASE_NAME = "insource-operator"
 NAMESPACES = 10
 TOKEN = "bench-operator"
 _PATH = re.compile(r"^/apis?/(?:[^/]+/)?v[^/]+/(?:namespaces/[^/]+/)?([^/]+)(?:/([^/]+))?(?:/([^/]+))?$")
@@ -44,6 +48,8 @@ class BenchCluster:
         self.versions: dict[str, tuple[int, int]] = {}
         self.all_done = asyncio.Event()
         self._unready: list[tuple[str, str]] = []
+        self._watches: dict[int, web.Request] = {}
+        self._expired: set[str] = set()
         self._prepare()
         self.store.subscribe(self._changed)
 
@@ -126,7 +132,33 @@ class BenchCluster:
             self.writes[f"{plural}{'/' + sub if sub else ''}{verb}"] += 1
             if name and name[0] == "m":
                 self.first_write.setdefault(name[:6], time.perf_counter())
-        return await handler(request)
+        if "watch" not in request.query:
+            return await handler(request)
+        if request.path in self._expired:
+            self._expired.discard(request.path)
+            status = {"kind": "Status", "apiVersion": "v1", "code": 410, "reason": "Expired", "message": "too old"}
+            return web.Response(text=json.dumps({"type": "ERROR", "object": status}) + "\n")
+        self._watches[id(request)] = request
+        try:
+            return await handler(request)
+        finally:
+            del self._watches[id(request)]
+
+    def expire_watches(self) -> None:
+        """Cut every watch and answer its next request with a 410 in the stream, as after a long partition."""
+        for request in list(self._watches.values()):
+            self._expired.add(request.path)
+            if request.transport is not None:
+                request.transport.abort()
+
+    def take_lease(self) -> None:
+        """Somebody else holds the operator's Lease, and never renews it."""
+        patch = {"spec": {"holderIdentity": "somebody-else"}}
+        self.store.patch(LEASES, SYSTEM_NAMESPACE, LEASE_NAME, patch, "merge")
+
+    def lease_is_back(self) -> bool:
+        """The operator has taken it again."""
+        return bool(self.store.get(LEASES, SYSTEM_NAMESPACE, LEASE_NAME)["spec"]["holderIdentity"] != "somebody-else")
 
     async def applied(self, request: web.Request) -> web.Response:
         """The gateway's answer: everything that a status asks for is applied."""

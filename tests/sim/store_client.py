@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from insource.kube.client import FIELD_CONFLICT, ApiError, ObjectList, WatchEvent
 from insource.kube.resources import Object, Resource, key_of
+from insource.kube.shapes import WHOLE, Shape, decode, encode
 from insource.local.store import Store
 from insource.local.store_errors import ApiError as StoreError
 
@@ -18,6 +19,13 @@ T = TypeVar("T")
 
 class Crash(BaseException):
     """The operator dies here. No `except Exception` stops it, just as none stops SIGKILL."""
+
+
+class _Turn:
+    """Awaited at both ends of a call: others may go on meanwhile. A task of asyncio takes it for `sleep(0)`."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
 
 
 @dataclass
@@ -59,20 +67,35 @@ class StoreClient:
         self.writes: list[str] = []
 
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Object:
+        await _Turn()
         return self._read(lambda: self._store.get(_kind(resource), namespace or None, name))
 
     async def list(
-        self, resource: Resource, namespace: str = "", *, labels: str = "", limit: int = 0, continue_token: str = ""
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+        shape: Shape = WHOLE,
     ) -> ObjectList:
-        page = self._read(
+        page = self._open(
             lambda: self._store.list(
                 _kind(resource), namespace or None, label_selector=labels, limit=limit, continue_=continue_token
             )
         )
-        return ObjectList(page.items, page.resource_version, page.continue_)
+        return ObjectList([_seen(item, shape) for item in page.items], page.resource_version, page.continue_)
 
     async def watch(
-        self, resource: Resource, namespace: str = "", *, resource_version: str, labels: str = "", **_: Any
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        resource_version: str,
+        labels: str = "",
+        shape: Shape = WHOLE,
+        **_: Any,
     ) -> AsyncGenerator[WatchEvent, None]:
         """Changes so far, then the end: a simulation decides itself when to look again."""
         watch = self._open(
@@ -85,13 +108,20 @@ class StoreClient:
         for event in events:
             if event.type == "ERROR":
                 raise ApiError(event.object["code"], event.object["reason"], event.object["message"])
-            yield WatchEvent(event.type, copy.deepcopy(event.object))
+            yield WatchEvent(event.type, _seen(event.object, shape))
 
     async def apply(
-        self, resource: Resource, obj: Object, *, field_manager: str, force: bool = False, subresource: str = ""
+        self,
+        resource: Resource,
+        obj: Object,
+        *,
+        field_manager: str,
+        force: bool = False,
+        subresource: str = "",
+        shape: Shape = WHOLE,
     ) -> Object:
         key = key_of(obj)
-        return self._write(
+        answer = await self._write(
             f"apply {resource.kind} {key}",
             lambda: self._store.patch(
                 _kind(resource),
@@ -104,27 +134,36 @@ class StoreClient:
                 force=force,
             ),
         )
+        return _seen(answer, shape)
 
     async def merge_patch(
-        self, resource: Resource, name: str, namespace: str, patch: Object, *, subresource: str = ""
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str,
+        patch: Object,
+        *,
+        subresource: str = "",
+        shape: Shape = WHOLE,
     ) -> Object:
-        return self._write(
+        answer = await self._write(
             f"patch {resource.kind}/{subresource} {namespace}/{name}",
             lambda: self._store.patch(
                 _kind(resource), namespace or None, name, patch, "merge", subresource=subresource
             ),
         )
+        return _seen(answer, shape)
 
     async def create(self, resource: Resource, obj: Object) -> Object:
         namespace = obj["metadata"].get("namespace") or None
-        return self._write(
+        return await self._write(
             f"create {resource.kind} {obj['metadata']['name']}",
             lambda: self._store.create(_kind(resource), obj, namespace),
         )
 
     async def delete(self, resource: Resource, name: str, namespace: str = "", *, uid: str = "") -> None:
         try:
-            self._write(
+            await self._write(
                 f"delete {resource.kind} {namespace}/{name}",
                 lambda: self._store.delete(
                     _kind(resource), namespace or None, name, preconditions={"uid": uid} if uid else None
@@ -151,7 +190,8 @@ class StoreClient:
         except StoreError as error:
             raise _told(error) from error
 
-    def _write(self, what: str, write: Callable[[], Any]) -> Any:
+    async def _write(self, what: str, write: Callable[[], Any]) -> Any:
+        await _Turn()  # the request is on its way
         self._faults.before()
         denied = self._faults.deny(what)
         if denied is not None:
@@ -163,7 +203,13 @@ class StoreClient:
         self.writes.append(what)
         self._after_write()
         self._faults.after()
+        await _Turn()  # the answer is on its way: what the write caused may be heard of before it
         return answer
+
+
+def _seen(obj: Object, shape: Shape) -> Object:
+    """A copy with only what the shape names, as it would come off the wire."""
+    return cast(Object, decode(encode(obj), shape))
 
 
 def _told(error: StoreError) -> ApiError:

@@ -16,6 +16,7 @@ from tests.sim.edits import history
 from tests.sim.world import World
 
 SEEDS = 100
+BUILTINS = builtin_objects()
 PER_TEST = 10
 
 
@@ -24,7 +25,7 @@ def _undisturbed() -> dict[str, Any]:
     """The end state when every edit is followed by nothing but quiet."""
 
     async def run() -> dict[str, Any]:
-        world = World(0, builtins=builtin_objects())
+        world = World(0, builtins=BUILTINS)
         await world.operator.start()
         for edit in history():
             edit(world)
@@ -37,7 +38,7 @@ def _undisturbed() -> dict[str, Any]:
 
 
 async def _disturbed(seed: int) -> World:
-    world = World(seed, crash=0.06, refuse=0.08, lose_answer=0.04, lossy=True, builtins=builtin_objects())
+    world = World(seed, crash=0.06, refuse=0.08, lose_answer=0.04, lossy=True, builtins=BUILTINS)
     await world.run(history())
     await world.settle()
     return world
@@ -71,6 +72,7 @@ async def test_the_faults_really_happen() -> None:
     """A simulation whose faults do not bite proves nothing."""
     worlds = [await _disturbed(seed) for seed in range(5)]
     assert sum(world.restarts for world in worlds) >= 5
+    assert sum(world.switches for world in worlds) >= 250, "the workers' passes must mix"
 
 
 async def test_a_seed_repeats_its_run() -> None:

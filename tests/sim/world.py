@@ -1,6 +1,7 @@
 """A small cluster under virtual time: the store, a person who edits, things that make pods ready, and our operator.
 
-Everything happens in one thread, one step after another, in an order drawn from the seed; so a seed repeats a run.
+Everything happens in one thread, one step after another, in an order drawn from the seed; so a seed repeats a run. The
+operator's workers take turns: each goes on from one end of a call of the API to the next, while others wait at theirs.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import copy
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ from tests.sim.store_client import Crash, Faults, StoreClient
 from tests.sim.virtual import virtual_env
 
 GATEWAY = "http://gateway"
+WORKERS = 3
+CALLS_OF_A_PASS = 12
+"""Both ends of each, of a ModelDeployment's first pass."""
 _CRDS = Path(__file__).resolve().parents[2] / "crds"
 _SETTINGS = Settings(image="insource/insource:test", ledger_url="http://ledger", gateway_url="http://front")
 _COMPARED = (
@@ -80,6 +84,8 @@ class OperatorProcess:
             for resource, known in self.controller.caches.by_resource().items()
         }
         self.seen: dict[Resource, str] = {}
+        self._passes: list[Coroutine[Any, Any, None]] = []
+        self._last: Coroutine[Any, Any, None] | None = None
 
     async def start(self) -> None:
         """List everything, as at a start, and look at everything, as when leadership begins."""
@@ -99,7 +105,10 @@ class OperatorProcess:
             events = [
                 event
                 async for event in self.client.watch(
-                    resource, resource_version=self.seen[resource], labels=informer._options.labels
+                    resource,
+                    resource_version=self.seen[resource],
+                    labels=informer._options.labels,
+                    shape=informer.cache.shape,
                 )
             ]
         except ApiError as error:
@@ -114,6 +123,39 @@ class OperatorProcess:
                     informer.cache.observe_deleted(copy.deepcopy(event.object))
                 else:
                     informer.cache.observe(copy.deepcopy(event.object))
+
+    def turn(self) -> None:
+        """One worker goes on to its next call of the API, or the end of its pass; or a free one begins a pass."""
+        rng = self.world.rng
+        if len(self._passes) < WORKERS and (not self._passes or rng.random() < 0.7):
+            work = self.controller.queue.pop()
+            if work is not None:
+                self._passes.append(self.controller.work_on(work))
+        if self._passes:
+            self._go_on(rng.choice(self._passes))
+
+    def finish(self) -> None:
+        """Every worker comes to the end of its pass."""
+        while self._passes:
+            self._go_on(self._passes[0])
+
+    def kill(self) -> None:
+        """No pass goes on any more: what it had not yet written is never written."""
+        passes, self._passes = self._passes, []
+        for one in passes:
+            one.close()
+
+    def _go_on(self, one: Coroutine[Any, Any, None]) -> None:
+        if self._last in self._passes and self._last is not one:
+            self.world.switches += 1
+        self._last = one
+        try:
+            one.send(None)
+        except StopIteration:
+            self._passes.remove(one)
+        except BaseException:
+            self._passes.remove(one)
+            raise
 
     async def work(self) -> bool:
         """One pass over one object; False if nothing is ready."""
@@ -164,6 +206,8 @@ class World:
         self.has_key = True
         self.store = Store(self.env, history=60 if lossy else 10_000)
         self.restarts = 0
+        self.switches = 0
+        """How often a worker went on while another was in the middle of its pass."""
         self._generations: dict[str, int] = {}
         for name in ("voice", "insource-system"):
             self.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -253,6 +297,7 @@ class World:
         """No more faults: run until nothing happens any more. Returns the number of rounds."""
         self.faults.crash = self.faults.refuse = self.faults.lose_answer = 0.0
         self.lossy = False
+        self.operator.finish()
         quiet = 0
         for rounds in range(200):
             before = self.store.resource_version
@@ -271,6 +316,7 @@ class World:
     async def restart(self) -> None:
         """The operator is killed and started again."""
         self.restarts += 1
+        self.operator.kill()
         self.operator = OperatorProcess(self)
         await self.operator.start()
 
@@ -278,7 +324,8 @@ class World:
         operator = self.operator
         match self.rng.randrange(12):
             case 0 | 1 | 2 | 3:
-                await operator.work()
+                for _ in range(self.rng.randint(1, 2 * CALLS_OF_A_PASS)):
+                    operator.turn()
             case 4 | 5 | 6 | 7:
                 await operator.deliver(self.rng.choice(list(operator.informers)), self.lossy)
             case 8:

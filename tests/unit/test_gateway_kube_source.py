@@ -30,7 +30,14 @@ class FakeClient:
         self.lists: list[tuple[str, str, str]] = []
 
     async def list(
-        self, resource: Resource, namespace: str = "", *, labels: str = "", limit: int = 0, continue_token: str = ""
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+        **_: Any,
     ) -> ObjectList:
         self.lists.append((resource.plural, namespace, labels))
         return ObjectList(self.objects[resource], "1")

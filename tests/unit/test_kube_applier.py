@@ -38,7 +38,7 @@ class Bench:
         self.store.create(("", "namespaces"), {"metadata": {"name": "voice"}}, None)
         self.faults = Faults(env.rng)
         self.client = StoreClient(self.store, self.faults)
-        self.cache: Cache[Packed] = Cache(Packed)
+        self.cache: Cache[Packed] = Cache(Packed, again=lambda obj, old: Packed(obj).inherit(old))
         self.leads = True
         self.counted: list[str] = []
         self.applier = Applier(
@@ -64,7 +64,7 @@ async def test_what_is_missing_is_created_and_read_back_at_once() -> None:
     assert bench.live["spec"]["ports"][0]["port"] == 80
     held = bench.cache.get(KEY)
     assert held is not None
-    assert bench.applier.is_settled(resources.SERVICES, KEY, held)
+    assert held.wanted
     assert bench.live["metadata"]["managedFields"][0]["manager"] == "insource"
     assert (bench.applier.writes, bench.counted) == ({"Service": 1}, ["Service"])
 

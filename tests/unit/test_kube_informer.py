@@ -31,7 +31,14 @@ class ScriptedApi:
         self.before_watch: Callable[[int], None] = lambda _: None
 
     async def list(
-        self, resource: Any, namespace: str = "", *, labels: str = "", limit: int = 0, continue_token: str = ""
+        self,
+        resource: Any,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+        **_: Any,
     ) -> ObjectList:
         if self.list_error is not None:
             error, self.list_error = self.list_error, None

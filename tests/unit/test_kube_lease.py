@@ -111,6 +111,36 @@ async def test_whoever_finds_its_renewal_refused_does_not_lead_any_more() -> Non
     assert not one.leads()
 
 
+async def test_a_renewal_that_comes_late_begins_to_lead_anew() -> None:
+    """What was turned away in the gap is looked at again."""
+    env, clock = virtual_env(1)
+    begun: list[float] = []
+
+    class Slow(OneLease):
+        async def merge_patch(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+            answer = await super().merge_patch(*arguments, **options)
+            clock.time += 5.0 if self.writes == 3 else 0.0
+            return answer
+
+    api = Slow()
+    elector = LeaseElector(
+        api,  # type: ignore[arg-type]
+        env,
+        namespace="n",
+        name="l",
+        identity="me",
+        on_lead=lambda: begun.append(clock.time),
+    )
+    running = asyncio.ensure_future(elector.run())
+    async with asyncio.timeout(60):
+        while api.writes < 6:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert len(begun) > 1
+    assert begun[1] - begun[0] > 5.0
+
+
 async def test_run_releases_when_it_is_cancelled() -> None:
     api, _clock, (one, _) = candidates(2)
     running = asyncio.ensure_future(one.run())

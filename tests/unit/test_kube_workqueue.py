@@ -123,3 +123,24 @@ def test_what_is_in_flight_is_counted_and_not_ready() -> None:
     assert (len(work), work.in_flight) == (2, 1)
     work.done("a")
     assert (len(work), work.in_flight) == (2, 0)
+
+
+def test_less_urgent_work_can_be_left_for_later() -> None:
+    work, _ = queue()
+    work.add("a", Priority.CHANGE)
+    assert work.pop(Priority.EDIT) is None
+    work.add("b", Priority.EDIT)
+    assert (work.pop(Priority.EDIT), work.pop(Priority.EDIT), work.pop()) == ("b", None, "a")
+
+
+async def test_what_was_left_for_later_is_taken_when_something_is_done() -> None:
+    work, _ = queue()
+    work.add("a", Priority.CHANGE)
+    work.add("b", Priority.CHANGE)
+    assert work.pop() == "a"
+    waiting = asyncio.ensure_future(work.get(lambda: Priority.EDIT if work.in_flight else Priority.RESYNC))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    work.done("a")
+    async with asyncio.timeout(60):
+        assert await waiting == "b"

@@ -85,6 +85,7 @@ def plan_deployment(snapshot: DeploymentSnapshot) -> Plan:
     plan = Plan(
         applies=differing(applies, children),
         deletes=() if unconfirmed else _retired(snapshot, serving, workload),
+        outline=workload.outline if workload else None,
         requeue_after_s=RECHECK_S if (unconfirmed and snapshot.gateway_versions) or waiting else None,
     )
     return _with_status(snapshot, status_of(facts, deployment.status, snapshot.now), plan)
@@ -109,6 +110,7 @@ def _with_status(snapshot: DeploymentSnapshot, status: Manifest, plan: Plan) -> 
         deletes=plan.deletes,
         status=status,
         events=events_between(previous, status),
+        outline=plan.outline,
         requeue_after_s=plan.requeue_after_s,
     )
 

@@ -104,6 +104,22 @@ class VendorAdapter:
 
 
 @dataclass(frozen=True, slots=True)
+class Outline:
+    """What a workload was made from and what became of it: by this a later plan sees that it need not build it again.
+
+    Spec and catalogue are compared by identity: parsed once, they are the same until they change.
+    """
+
+    spec: ModelDeploymentSpec
+    catalogue: Catalogue
+    name: str
+    revision: str
+    applied: tuple[tuple[str, str], ...]
+    """Of each of its objects the kind, and the digest in `meta.ANNOTATION_APPLIED`."""
+    request_timeout_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentSnapshot:
     """All that `plan_deployment` looks at."""
 
@@ -123,6 +139,8 @@ class DeploymentSnapshot:
     pods: tuple[Pod, ...] = ()
     vendor_adapters: Mapping[str, VendorAdapter] = field(default_factory=dict)
     """By Vendor name."""
+    outline: Outline | None = None
+    """Of an earlier plan."""
     gateway_versions: tuple[int, ...] = ()
     """For each gateway the `status.traffic.version` of this deployment that it has applied; -1 for one that does
     not say. Empty: no gateway is configured, so nothing waits for one."""
@@ -190,6 +208,8 @@ class Plan:
     status: Manifest | None = None
     """The whole new status; None: it stands as it is."""
     events: tuple[Event, ...] = ()
+    outline: Outline | None = None
+    """For the next snapshot: worth remembering, never needed."""
     requeue_after_s: float | None = None
     """Look again after this time even if nothing happens; None: only events matter."""
 

@@ -18,7 +18,7 @@ from insource.domain.build.service import build_service
 from insource.domain.drift import covers
 from insource.domain.names import workload_name
 from insource.domain.references import InHouseTarget
-from insource.domain.snapshot import Child, Deletion, DeploymentSnapshot, Manifest
+from insource.domain.snapshot import Child, Deletion, DeploymentSnapshot, Manifest, Outline
 
 _API_VERSIONS = {"Deployment": "apps/v1", "ControllerRevision": "apps/v1", "Service": "v1"}
 SELECTOR_LABELS = (meta.LABEL_DEPLOYMENT, meta.LABEL_BACKEND, meta.LABEL_REVISION)
@@ -37,6 +37,7 @@ class Workload:
     """What it consists of, in the order of creation."""
     request_timeout_s: int
     """The longest request that its pods can finish while stopping, by the stored template."""
+    outline: Outline
 
 
 def wanted_workload(
@@ -44,11 +45,16 @@ def wanted_workload(
 ) -> Workload:
     """The primary's workload, by its stored template if there is one."""
     deployment = snapshot.deployment
+    if snapshot.outline is not None and _still_stands(snapshot.outline, snapshot, children):
+        known = snapshot.outline
+        return Workload(known.name, known.revision, (), known.request_timeout_s, known)
     revision = revision_of(deployment, target)
     name = workload_name(deployment.name, target.backend, target.class_.name, revision)
     labels = labels_of(deployment, target, revision)
-    template = stored_template(children.get(("ControllerRevision", name)))
+    stored = children.get(("ControllerRevision", name))
+    template = stored_template(stored)
     objects: list[Manifest] = []
+    applied = [("ControllerRevision", stored.applied)] if stored is not None else []
     if template is None:
         template = render_template(
             deployment, target, snapshot.settings, revision=revision, request_timeout_s=request_timeout_s
@@ -67,7 +73,21 @@ def wanted_workload(
             startup_timeout_s=target.startup_timeout_s,
         )
     )
-    return Workload(name, revision, tuple(objects), stored_request_timeout_s(template, GRACE_BEYOND_REQUEST_S))
+    applied += [(item["kind"], item["metadata"]["annotations"][meta.ANNOTATION_APPLIED]) for item in objects]
+    limit_s = stored_request_timeout_s(template, GRACE_BEYOND_REQUEST_S)
+    outline = Outline(deployment.spec, snapshot.catalogue, name, revision, tuple(applied), limit_s)
+    return Workload(name, revision, tuple(objects), limit_s, outline)
+
+
+def _still_stands(outline: Outline, snapshot: DeploymentSnapshot, children: Children) -> bool:
+    """Made from the same things, and every object is live as it was wanted: nothing to build, nothing to apply."""
+    if outline.spec is not snapshot.deployment.spec or outline.catalogue is not snapshot.catalogue:
+        return False
+    for kind, applied in outline.applied:
+        child = children.get((kind, outline.name))
+        if child is None or child.live is not None or child.applied != applied:
+            return False
+    return True
 
 
 def find_deployment(children: Iterable[Child], backend: str, revision: str) -> Child | None:

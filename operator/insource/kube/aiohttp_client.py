@@ -1,7 +1,7 @@
 """`Client` over HTTP; host, TLS and rotating credentials come from `kubernetes.aio.config`.
 
-Watches go through an aiohttp session, and so does everything where there is a proxy; all other calls go through
-`http1`. It never logs or repeats a credential.
+Everything goes through `http1`, but through an aiohttp session where there is a proxy. It never logs or repeats a
+credential.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypedDict, cast
 from urllib.parse import urlencode
 
 import aiohttp
@@ -26,6 +27,7 @@ from insource.env import Clock, Env
 from insource.kube.client import FIELD_CONFLICT, ApiError, EventType, ObjectList, WatchEvent
 from insource.kube.http1 import Answer, Connections
 from insource.kube.resources import SERVICE_ACCOUNTS, TOKEN_REVIEWS, Object, Resource, key_of
+from insource.kube.shapes import WHOLE, NotAnObjectError, Shape, decode
 
 _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"
@@ -116,7 +118,14 @@ class AiohttpClient:
         return await self._call("GET", resource.path(namespace, name))
 
     async def list(
-        self, resource: Resource, namespace: str = "", *, labels: str = "", limit: int = 0, continue_token: str = ""
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+        shape: Shape = WHOLE,
     ) -> ObjectList:
         query: dict[str, str | int] = {}
         if labels:
@@ -125,9 +134,9 @@ class AiohttpClient:
             query["limit"] = limit
         if continue_token:
             query["continue"] = continue_token
-        answer = await self._call("GET", resource.path(namespace), query)
-        metadata = answer["metadata"]
-        return ObjectList(answer.get("items") or [], metadata["resourceVersion"], metadata.get("continue") or "")
+        page = await self._call("GET", resource.path(namespace), query, shape=_page(shape))
+        metadata = page["metadata"]
+        return ObjectList(page.get("items") or [], metadata["resourceVersion"], metadata.get("continue") or "")
 
     async def watch(
         self,
@@ -138,6 +147,7 @@ class AiohttpClient:
         labels: str = "",
         timeout_s: int = 300,
         known: Callable[[str], bool] = lambda _: False,
+        shape: Shape = WHOLE,
     ) -> AsyncGenerator[WatchEvent, None]:
         query: dict[str, str | int] = {
             "watch": "true",
@@ -148,40 +158,51 @@ class AiohttpClient:
         if labels:
             query["labelSelector"] = labels
         silence = min(_WATCH_SILENCE_S, timeout_s + 5.0)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)
         target = f"{resource.path(namespace)}?{urlencode(query)}"
         await self._fresh_credentials()
         try:
-            async with self._session.get(
-                self._url(target), headers=self._headers(), timeout=timeout, **self._options
-            ) as response:
-                if response.status != 200:
-                    raise _error(await _answer(response), f"watch of {resource.plural}")
+            async with self._streamed(target, silence) as (refusal, chunks):
+                if refusal is not None:
+                    raise _error(refusal, f"watch of {resource.plural}")
                 rest = b""
-                async for chunk in response.content.iter_any():
+                async for chunk in chunks:
                     *lines, rest = (rest + chunk).split(b"\n")
                     for line in lines:
                         if line and not _is_known(line, known):
-                            yield _event(line)
+                            yield _event(line, shape)
         except TimeoutError as error:
             raise ApiError(0, "Timeout", f"watch of {resource.plural}: silent for {silence:.0f} s") from error
         except (ClientError, OSError) as error:
             raise ApiError(0, "Unreachable", f"watch of {resource.plural}: {error}") from error
 
     async def apply(
-        self, resource: Resource, obj: Object, *, field_manager: str, force: bool = False, subresource: str = ""
+        self,
+        resource: Resource,
+        obj: Object,
+        *,
+        field_manager: str,
+        force: bool = False,
+        subresource: str = "",
+        shape: Shape = WHOLE,
     ) -> Object:
         key = key_of(obj)
         query: dict[str, str | int] = {"fieldManager": field_manager}
         if force:
             query["force"] = "true"
         path = resource.path(key.namespace, key.name, subresource)
-        return await self._call("PATCH", path, query, obj, _APPLY)
+        return await self._call("PATCH", path, query, obj, _APPLY, shape)
 
     async def merge_patch(
-        self, resource: Resource, name: str, namespace: str, patch: Object, *, subresource: str = ""
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str,
+        patch: Object,
+        *,
+        subresource: str = "",
+        shape: Shape = WHOLE,
     ) -> Object:
-        return await self._call("PATCH", resource.path(namespace, name, subresource), {}, patch, _MERGE_PATCH)
+        return await self._call("PATCH", resource.path(namespace, name, subresource), {}, patch, _MERGE_PATCH, shape)
 
     async def create(self, resource: Resource, obj: Object) -> Object:
         return await self._call("POST", resource.path(obj["metadata"].get("namespace") or ""), {}, obj)
@@ -223,6 +244,7 @@ class AiohttpClient:
         query: dict[str, str | int] | None = None,
         body: Object | None = None,
         content_type: str = _JSON,
+        shape: Shape = WHOLE,
     ) -> Object:
         await self._fresh_credentials()
         answer = await self._send(method, path, query, body, content_type)
@@ -233,9 +255,9 @@ class AiohttpClient:
         if answer.status >= 300:
             raise _error(answer, f"{method} {path}")
         try:
-            return cast(Object, orjson.loads(answer.body))
-        except orjson.JSONDecodeError as error:
-            raise ApiError(0, "Unreachable", f"{method} {path}: the answer is not JSON") from error
+            return cast(Object, decode(answer.body, shape))
+        except NotAnObjectError as error:
+            raise ApiError(0, "Unreachable", f"{method} {path}: the answer is not JSON of an object: {error}") from None
 
     async def _send(
         self, method: str, path: str, query: dict[str, str | int] | None, body: Object | None, content_type: str
@@ -261,6 +283,28 @@ class AiohttpClient:
             method, self._url(target), data=body or None, headers=headers, **self._options
         ) as response:
             return await _answer(response)
+
+    @asynccontextmanager
+    async def _streamed(
+        self, target: str, silence_s: float
+    ) -> AsyncIterator[tuple[Answer | None, AsyncIterator[bytes]]]:
+        """The refusal (None at a 200) and the parts of a long answer. `TimeoutError` after `silence_s` of silence."""
+        if self._connections is not None:
+            stream = await self._connections.stream(
+                target, {**_ALWAYS, **self._headers()}, silence_s=silence_s, connect_s=_CONNECT_S
+            )
+            try:
+                refusal = None if stream.status == 200 else await stream.whole()
+                yield refusal, stream.parts()
+            finally:
+                stream.close()
+            return
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=silence_s)
+        async with self._session.get(
+            self._url(target), headers=self._headers(), timeout=timeout, **self._options
+        ) as response:
+            refusal = None if response.status == 200 else await _answer(response)
+            yield refusal, response.content.iter_any()
 
     def _url(self, target: str) -> URL:
         return URL(f"{self._base}{target}", encoded=True)
@@ -308,15 +352,28 @@ def _is_known(line: bytes, known: Callable[[str], bool]) -> bool:
     return len(versions) == 1 and known(versions[0].decode())
 
 
-def _event(line: bytes) -> WatchEvent:
+def _event(line: bytes, shape: Shape) -> WatchEvent:
     try:
-        event = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise ApiError(0, "Unreachable", "watch: a line is not JSON") from error
+        event = decode(line, _change(shape) if line.startswith(_OF_OBJECTS) else _change(WHOLE))
+    except NotAnObjectError as error:
+        raise ApiError(0, "Unreachable", f"watch: a line is not JSON of an object: {error}") from None
     if event["type"] == "ERROR":
         status = event["object"]
         raise ApiError(int(status.get("code") or 500), status.get("reason") or "", status.get("message") or "")
     return WatchEvent(cast(EventType, event["type"]), event["object"])
+
+
+@lru_cache(maxsize=64)
+def _change(shape: Shape) -> Shape:
+    """The shape of a line of a watch."""
+    return TypedDict("_Change", {"type": str, "object": shape})  # type: ignore[operator]
+
+
+@lru_cache(maxsize=64)
+def _page(shape: Shape) -> Shape:
+    """The shape of a list."""
+    fields = {"metadata": dict[str, Any], "items": list[shape] | None}
+    return TypedDict("_Page", fields, total=False)  # type: ignore[operator]
 
 
 @lru_cache(maxsize=64)

@@ -10,16 +10,20 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
-
 from insource.kube.cache import Cache
 from insource.kube.client import ApiError, Client
 from insource.kube.packed import Packed, digest
 from insource.kube.resources import Key, Object, Resource, key_of, resource_of
+from insource.kube.shapes import encode
 
 
 class NotLeadingError(Exception):
     """We may not write: somebody else leads, or might."""
+
+
+def whole_intent(desired: Object) -> str:
+    """A digest of everything that is wanted."""
+    return digest(encode(desired)).hex()
 
 
 class Applier:
@@ -33,13 +37,15 @@ class Applier:
         field_manager: str,
         may_write: Callable[[], bool],
         on_write: Callable[[str], None] = lambda _: None,
+        intent_of: Callable[[Object], str] = whole_intent,
     ) -> None:
+        """`intent_of` is a short text that differs wherever what is wanted differs."""
+        self._intent_of = intent_of
         self._client = client
         self._caches = caches
         self._field_manager = field_manager
         self._may_write = may_write
         self._on_write = on_write
-        self._settled: dict[tuple[str, Key], tuple[bytes, bytes]] = {}
         self.writes: Counter[str] = Counter()
 
     async def apply(self, desired: Object) -> bool:
@@ -50,35 +56,28 @@ class Applier:
         resource, key = resource_of(desired), key_of(desired)
         cache = self._caches[resource]
         live = cache.get(key)
-        wanted = digest(orjson.dumps(desired))
-        memory = (resource.kind, key)
-        if live is not None and self._settled.get(memory) == (wanted, live.digest):
+        wanted = self._intent_of(desired)
+        if live is not None and live.wanted == wanted:
             return False
         self._check()
         answer = None
         cache.begin_write(key)
         try:
-            answer = await self._client.apply(resource, desired, field_manager=self._field_manager, force=True)
+            answer = await self._client.apply(
+                resource, desired, field_manager=self._field_manager, force=True, shape=cache.shape
+            )
         finally:
             cache.end_write(key, answer)
         self._count(resource.kind)
         # Note: what the API made of our intent is settled even where a comparison would not say so (a defaulting
         # webhook, say); otherwise we would apply the same for ever.
         now = cache.get(key)
-        if now is None or cache.resource_version(key) != answer["metadata"]["resourceVersion"]:
-            now = Packed(answer)  # somebody else was at it since
-        self._settled[memory] = (wanted, now.digest)
+        if now is None:
+            return True
+        ours = cache.resource_version(key) == answer["metadata"]["resourceVersion"]
+        if ours or now.digest == Packed(answer).digest:  # else somebody else was at it since
+            now.settle(wanted)
         return True
-
-    def is_settled(self, resource: Resource, key: Key, live: Packed) -> bool:
-        """True if `live` is known to be as wanted, apart from its status: by our write, or by a comparison."""
-        settled = self._settled.get((resource.kind, key))
-        return settled is not None and settled[1] == live.digest
-
-    def settle(self, resource: Resource, key: Key, live: Packed) -> None:
-        """A comparison found nothing to write for `live`."""
-        if not self.is_settled(resource, key, live):
-            self._settled[resource.kind, key] = (b"", live.digest)
 
     async def delete(self, resource: Resource, key: Key, uid: str) -> bool:
         """Delete exactly that object; True if it was still there for all we knew."""
@@ -91,7 +90,6 @@ class Applier:
             if error.status != 409:  # another object of that name by now: not the one we meant
                 raise
         self._count(f"{resource.kind}/delete")
-        self._settled.pop((resource.kind, key), None)
         return True
 
     async def write_status(self, resource: Resource, key: Key, status: Object, cache: Cache[Any]) -> None:
@@ -101,15 +99,11 @@ class Applier:
         cache.begin_write(key)
         try:
             answer = await self._client.merge_patch(
-                resource, key.name, key.namespace, {"status": status}, subresource="status"
+                resource, key.name, key.namespace, {"status": status}, subresource="status", shape=cache.shape
             )
         finally:
             cache.end_write(key, answer)
         self._count(f"{resource.kind}/status")
-
-    def forget(self, resource: Resource, key: Key) -> None:
-        """The object is gone: nothing need be remembered of it."""
-        self._settled.pop((resource.kind, key), None)
 
     def _check(self) -> None:
         if not self._may_write():

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Set
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from insource.kube.resources import Key, Object, is_newer, key_of
+from insource.kube.shapes import WHOLE, Shape
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -58,9 +59,17 @@ class Cache(Generic[T]):
     """Projections of the objects of one kind; `groups_of` says by what else than its key each can be found."""
 
     def __init__(
-        self, project: Callable[[Object], T], groups_of: Callable[[T], Iterable[Hashable]] = _no_groups
+        self,
+        project: Callable[[Object], T],
+        groups_of: Callable[[T], Iterable[Hashable]] = _no_groups,
+        *,
+        again: Callable[[Object, T], T] | None = None,
+        shape: Shape = WHOLE,
     ) -> None:
+        """`again` projects an object of which the last projection is at hand; `shape` is what the two look at."""
+        self.shape = shape
         self._project = project
+        self._again = again
         self._groups_of = groups_of
         self._groups: dict[Hashable, set[Key]] = {}
         self._entries: dict[Key, Entry[T]] = {}
@@ -184,12 +193,16 @@ class Cache(Generic[T]):
             if not is_newer(version, tombstone):
                 return False
             del self._tombstones[key]
-        value = self._project(obj)
-        if entry is not None:
-            self._ungroup(key, entry.value)
+        if entry is None:
+            value = self._project(obj)
+            self._group(key, self._groups_of(value))
+        else:
+            value = self._project(obj) if self._again is None else self._again(obj, entry.value)
+            before, after = tuple(self._groups_of(entry.value)), tuple(self._groups_of(value))
+            if before != after:
+                self._ungroup(key, before)
+                self._group(key, after)
         self._entries[key] = Entry(version, value)
-        for group in self._groups_of(value):
-            self._groups.setdefault(group, set()).add(key)
         return True
 
     def observe_deleted(self, obj: Object) -> None:
@@ -231,11 +244,15 @@ class Cache(Generic[T]):
         if entry is not None:
             del self._entries[key]
             self._answered.pop(key, None)
-            self._ungroup(key, entry.value)
+            self._ungroup(key, self._groups_of(entry.value))
             self._tell("DELETED", key, entry.value, None)
 
-    def _ungroup(self, key: Key, value: T) -> None:
-        for group in self._groups_of(value):
+    def _group(self, key: Key, groups: Iterable[Hashable]) -> None:
+        for group in groups:
+            self._groups.setdefault(group, set()).add(key)
+
+    def _ungroup(self, key: Key, groups: Iterable[Hashable]) -> None:
+        for group in groups:
             members = self._groups.get(group)
             if members is not None:
                 members.discard(key)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from insource.env import Env
 from insource.kube.resources import Object, Resource
+from insource.kube.shapes import WHOLE, Shape
 
 if TYPE_CHECKING:
     from insource.kube.aiohttp_client import AiohttpClient
@@ -65,14 +66,24 @@ class WatchEvent:
 
 
 class Client(Protocol):
-    """What Insource asks of a Kubernetes API. `namespace` "" means all namespaces, or a cluster-scoped kind."""
+    """What Insource asks of a Kubernetes API. `namespace` "" means all namespaces, or a cluster-scoped kind.
+
+    `shape` says how much of the objects in an answer is read: see `shapes`.
+    """
 
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Object:
         """One object; `ApiError` 404 if there is none."""
         ...
 
     async def list(
-        self, resource: Resource, namespace: str = "", *, labels: str = "", limit: int = 0, continue_token: str = ""
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+        shape: Shape = WHOLE,
     ) -> ObjectList:
         """A page of at most `limit` objects (0: all), selected by a label selector."""
         ...
@@ -86,6 +97,7 @@ class Client(Protocol):
         labels: str = "",
         timeout_s: int = 300,
         known: Callable[[str], bool] = lambda _: False,
+        shape: Shape = WHOLE,
     ) -> AsyncGenerator[WatchEvent, None]:
         """Changes after `resource_version`, until the server ends it after about `timeout_s`. 410: relist.
 
@@ -94,13 +106,27 @@ class Client(Protocol):
         ...
 
     async def apply(
-        self, resource: Resource, obj: Object, *, field_manager: str, force: bool = False, subresource: str = ""
+        self,
+        resource: Resource,
+        obj: Object,
+        *,
+        field_manager: str,
+        force: bool = False,
+        subresource: str = "",
+        shape: Shape = WHOLE,
     ) -> Object:
         """Server-side apply; `ApiError` 409 if another manager owns a field and `force` is not set."""
         ...
 
     async def merge_patch(
-        self, resource: Resource, name: str, namespace: str, patch: Object, *, subresource: str = ""
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str,
+        patch: Object,
+        *,
+        subresource: str = "",
+        shape: Shape = WHOLE,
     ) -> Object:
         """JSON merge patch; with `metadata.resourceVersion` in it, 409 if the object has changed since."""
         ...

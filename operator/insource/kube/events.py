@@ -39,6 +39,7 @@ class EventRecorder:
         self._controller = controller
         self._instance = instance
         self._default_namespace = default_namespace
+        self._run, self._count = env.ids.suffix(10), 0
         self._said: OrderedDict[tuple[str, str], Note] = OrderedDict()
 
     async def record(self, regarding: Object, note: Note) -> bool:
@@ -60,11 +61,12 @@ class EventRecorder:
 
     def _event(self, regarding: Object, note: Note) -> Object:
         metadata = regarding["metadata"]
+        self._count += 1
         return {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
             "metadata": {
-                "name": f"{metadata['name'][:240]}.{self._env.ids.suffix(10)}",
+                "name": f"{metadata['name'][:230]}.{self._run}{self._count:x}",
                 "namespace": metadata.get("namespace") or self._default_namespace,
             },
             "eventTime": micro_time(self._env.clock.now()),

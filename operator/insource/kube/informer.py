@@ -87,7 +87,12 @@ class Informer(Generic[T]):
         token = ""
         while True:
             page = await self._client.list(
-                self.resource, options.namespace, labels=options.labels, limit=options.page, continue_token=token
+                self.resource,
+                options.namespace,
+                labels=options.labels,
+                limit=options.page,
+                continue_token=token,
+                shape=self.cache.shape,
             )
             self._advance()
             for obj in page.items:
@@ -110,6 +115,7 @@ class Informer(Generic[T]):
             labels=options.labels,
             timeout_s=int(min(self._jittered(options.watch_s), until_relist)) + 1,
             known=self.cache.is_echo,
+            shape=self.cache.shape,
         )
         async with aclosing(events):
             async for event in events:

@@ -72,7 +72,10 @@ def micro_time(moment: datetime) -> str:
 
 
 class LeaseElector:
-    """Holds the Lease `namespace/name` as `identity` when it can; calls `on_lead` each time we begin to lead."""
+    """Holds the Lease `namespace/name` as `identity` when it can.
+
+    Calls `on_lead` each time we begin to lead, after a gap too.
+    """
 
     def __init__(
         self,
@@ -92,6 +95,7 @@ class LeaseElector:
         self._name = name
         self._on_lead = on_lead
         self._election = Election(identity, times)
+        self._begins = False
 
     def leads(self) -> bool:
         """May we write now?"""
@@ -104,10 +108,11 @@ class LeaseElector:
             while True:
                 await self.attempt()
                 leads = self.leads()
-                if leads != led:
+                if leads != led or (leads and self._begins):
                     led = leads
                     _log.info("leadership", leads=leads, identity=self._election.identity)
                     if leads:
+                        self._begins = False
                         self._on_lead()
                 await self._clock.sleep(self._election.times.renew_s * self._rng.uniform(0.8, 1.0))
         finally:
@@ -166,6 +171,11 @@ class LeaseElector:
             if error.status in (404, 409):
                 self._election = self._election.lost()
             raise
+        self._wrote(lease, sent_at)
+
+    def _wrote(self, lease: Object, sent_at: float) -> None:
+        # Note: a renewal that comes late leaves a gap in which work was turned away, though nobody else has led.
+        self._begins = self._begins or not self.leads()
         self._election = self._election.wrote(lease["metadata"]["resourceVersion"], sent_at, self._clock.monotonic())
 
     async def _write(self, spec: dict[str, Any], version: str) -> Object:
@@ -189,7 +199,7 @@ class LeaseElector:
                 },
             },
         )
-        self._election = self._election.wrote(lease["metadata"]["resourceVersion"], sent_at, self._clock.monotonic())
+        self._wrote(lease, sent_at)
 
     def _now(self) -> str:
         return micro_time(self._clock.now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, NamedTuple
 
 from insource.api.meta import GROUP, VERSION
@@ -24,7 +25,7 @@ class Key(NamedTuple):
 def key_of(obj: Object) -> Key:
     """The key of an object."""
     metadata = obj["metadata"]
-    return Key(metadata.get("namespace") or "", metadata["name"])
+    return Key(intern(metadata.get("namespace") or ""), metadata["name"])
 
 
 def is_newer(version: str, than: str) -> bool:

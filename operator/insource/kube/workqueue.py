@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from enum import IntEnum
 from typing import Generic, TypeVar
 
@@ -95,10 +95,10 @@ class WorkQueue(Generic[K]):
         """How often in a row the work on `key` has failed."""
         return self._failures.get(key, 0)
 
-    def pop(self) -> K | None:
-        """The next key to work on, now in flight; None if none is ready."""
+    def pop(self, least: Priority = Priority.RESYNC) -> K | None:
+        """The next key to work on, now in flight; None if none of at least the priority `least` is ready."""
         self._promote()
-        while self._ready:
+        while self._ready and self._ready[0][0] <= least:
             priority, _, key = heapq.heappop(self._ready)
             # A raised priority leaves a second entry behind, and so does a key that went into flight meanwhile.
             if self._wanted.get(key) == priority and key not in self._in_flight:
@@ -113,11 +113,12 @@ class WorkQueue(Generic[K]):
         priority = self._wanted.get(key)
         if priority is not None:
             self._push(key, priority)
+        self._wake.set()
 
-    async def get(self) -> K:
-        """Wait for the next key to work on."""
+    async def get(self, least: Callable[[], Priority] = lambda: Priority.RESYNC) -> K:
+        """Wait for the next key to work on; `least` is asked again whenever a key is added or done."""
         while True:
-            key = self.pop()
+            key = self.pop(least())
             if key is not None:
                 return key
             self._wake.clear()

@@ -6,7 +6,6 @@ Watches run before leadership, so that a standby is warm; only writing waits for
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -30,6 +29,7 @@ from insource.reconciler.controller import Controller
 from insource.reconciler.gateway_tokens import GatewayTokens
 from insource.reconciler.handlers import watch_own_kinds
 from insource.reconciler.health import Health, Progress, WatchState
+from insource.reconciler.memory import collect_seldom, give_back, keep_what_is_there
 from insource.reconciler.metrics import Metrics, application
 from insource.reconciler.polling import GatewayPoller, VendorPoller
 from insource.reconciler.replicas import ReplicaPoller
@@ -143,15 +143,17 @@ class Operator:
     async def _lead(self) -> None:
         for informer in self._informers.values():
             await informer.cache.synced.wait()
-        _settle_memory()
+        keep_what_is_there()
         _log.info("caches_synced", deployments=len(self.controller.caches.deployments))
+        trimming = asyncio.ensure_future(give_back(self._env.clock))
         elector = asyncio.ensure_future(self._elector.run())
         workers = asyncio.ensure_future(self.controller.run(self._settings.workers))
         try:
             await asyncio.gather(elector, workers)
         finally:
+            trimming.cancel()
             workers.cancel()
-            await asyncio.gather(workers, return_exceptions=True)
+            await asyncio.gather(trimming, workers, return_exceptions=True)
             elector.cancel()
             await asyncio.gather(elector, return_exceptions=True)
 
@@ -200,18 +202,12 @@ class Operator:
         return WatchState(informer.cache.synced.is_set, silent_s)
 
 
-def _settle_memory() -> None:
-    """Keep the collector off what stays: a full collection walks every object and stops everything meanwhile."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-
-
 async def run_operator(settings: OperatorSettings) -> None:
     """The operator, until SIGTERM or SIGINT. `ApiError` if there is no usable kubeconfig."""
     env = system_env()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    collect_seldom()
 
     def own_signals() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

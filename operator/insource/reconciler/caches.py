@@ -7,7 +7,7 @@ serves already stays as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 import structlog
@@ -22,11 +22,13 @@ from insource.api.kinds import Resource as Parsed
 from insource.api.model_deployment import SERVING_CLASS_DEFAULT, ModelDeploymentSpec
 from insource.api.price_book import PriceBookSpec
 from insource.api.vendor import VendorSpec
-from insource.domain.snapshot import Catalogue, Child, Pod, child_of, pod_of
+from insource.domain.snapshot import NOTHING, Catalogue, Child, Pod, child_of, pod_of
 from insource.kube import resources
 from insource.kube.cache import Cache
-from insource.kube.packed import Packed
+from insource.kube.packed import Packed, PackedJson, shared_labels
 from insource.kube.resources import Key, Object, Resource
+from insource.kube.shapes import Unread, decode, text_of
+from insource.reconciler import shapes
 
 SpecT = TypeVar("SpecT", bound=Spec)
 _log = structlog.get_logger(__name__)
@@ -36,6 +38,8 @@ WORKLOADS = (resources.DEPLOYMENTS, resources.SERVICES, resources.CONTROLLER_REV
 VENDOR_CHILDREN = (resources.DEPLOYMENTS, resources.SERVICES, resources.CONFIG_MAPS)
 """Children of a Vendor, found by `LABEL_VENDOR`."""
 CHILDREN = (*WORKLOADS, resources.CONFIG_MAPS, resources.SERVICE_ACCOUNTS)
+_WITH_DATA = (resources.CONTROLLER_REVISIONS, resources.CONFIG_MAPS)
+"""Of these the planner looks at the data, too, now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +78,17 @@ def _groups_of_pod(view: PodView) -> Iterable[Hashable]:
         yield ("vendor", view.namespace, view.pod.vendor)
 
 
-def _packer(kind: Resource) -> Callable[[Object], Packed]:
-    # A ControllerRevision's template is most of it, and seldom looked at: it stays packed.
-    if kind is resources.CONTROLLER_REVISIONS:
-        return Packed
-    return lambda obj: Packed(obj, child_of({"kind": kind.kind, **obj}))
+def _cache_of_children(kind: Resource) -> Cache[Packed]:
+    def project(obj: Object) -> Packed:
+        obj["metadata"]["labels"] = shared_labels(obj["metadata"].get("labels") or {})
+        spec = obj.get("spec")
+        read = decode(spec, shapes.Replicas) if isinstance(spec, Unread) else spec
+        data = _packed(obj.get("data")) if kind in _WITH_DATA else None
+        return Packed(obj, child_of({**obj, "spec": read, "data": data, "kind": kind.kind}))
+
+    return Cache(
+        project, _groups_of_child, again=lambda obj, old: project(obj).inherit(old), shape=shapes.shape_of(kind)
+    )
 
 
 def _groups_of_child(child: Packed) -> Iterable[Hashable]:
@@ -138,6 +148,42 @@ def parser_of(kind: Resource, spec: type[SpecT]) -> Callable[[Object], Parsed[Sp
     return project
 
 
+def _deployments() -> Cache[Parsed[ModelDeploymentSpec] | Misfit]:
+    parse = parser_of(resources.MODEL_DEPLOYMENTS, ModelDeploymentSpec)
+
+    def project(obj: Object) -> Parsed[ModelDeploymentSpec] | Misfit:
+        return parse(_readable(obj))
+
+    def again(obj: Object, old: Parsed[ModelDeploymentSpec] | Misfit) -> Parsed[ModelDeploymentSpec] | Misfit:
+        metadata = obj["metadata"]
+        same = (old.uid, old.generation) == (metadata.get("uid"), metadata.get("generation"))
+        if isinstance(old, Misfit) or not same:
+            return project(obj)
+        return replace(
+            old,
+            resource_version=metadata["resourceVersion"],
+            status=_packed(obj.get("status")) or NOTHING,
+            labels=shared_labels(metadata.get("labels") or {}),
+            deleting="deletionTimestamp" in metadata,
+        )
+
+    return Cache(project, references_of, again=again, shape=shapes.shape_of(resources.MODEL_DEPLOYMENTS))
+
+
+def _readable(obj: Object) -> Object:
+    spec, metadata = obj.get("spec"), obj["metadata"]
+    return {
+        **obj,
+        "metadata": {**metadata, "labels": shared_labels(metadata.get("labels") or {})},
+        "spec": decode(spec, Any) if isinstance(spec, Unread) else spec,
+        "status": _packed(obj.get("status")),
+    }
+
+
+def _packed(value: Any) -> Mapping[str, Any] | None:
+    return PackedJson(text_of(value)) if value else None
+
+
 def split(values: Iterable[Parsed[SpecT] | Misfit]) -> tuple[dict[str, Parsed[SpecT]], dict[str, str]]:
     """Those that fit by name, and what is wrong with each of the others by name."""
     fit: dict[str, Parsed[SpecT]] = {}
@@ -154,16 +200,14 @@ class Caches:
     """One cache per kind. Fed by informers, by kopf, or by a simulation."""
 
     def __init__(self) -> None:
-        self.deployments = Cache(parser_of(resources.MODEL_DEPLOYMENTS, ModelDeploymentSpec), references_of)
+        self.deployments = _deployments()
         self.vendors = Cache(parser_of(resources.VENDORS, VendorSpec), _groups_of_vendor)
         self.models = Cache(parser_of(resources.CATALOG_MODELS, CatalogModelSpec))
         self.runtimes = Cache(parser_of(resources.INFERENCE_RUNTIMES, InferenceRuntimeSpec))
         self.classes = Cache(parser_of(resources.ACCELERATOR_CLASSES, AcceleratorClassSpec))
         self.books = Cache(parser_of(resources.PRICE_BOOKS, PriceBookSpec))
-        self.pods = Cache(_view, _groups_of_pod)
-        self.children: dict[Resource, Cache[Packed]] = {
-            kind: Cache(_packer(kind), _groups_of_child) for kind in CHILDREN
-        }
+        self.pods = Cache(_view, _groups_of_pod, shape=shapes.shape_of(resources.PODS))
+        self.children: dict[Resource, Cache[Packed]] = {kind: _cache_of_children(kind) for kind in CHILDREN}
         self._catalogue: Catalogue | None = None
         for cache in (self.models, self.runtimes, self.classes):
             cache.subscribe(self._forget_catalogue)
@@ -197,9 +241,9 @@ class Caches:
         return self._catalogue
 
     def children_of(
-        self, kinds: Iterable[Resource], group: Hashable, settled: Callable[[Resource, Key, Packed], bool]
+        self, kinds: Iterable[Resource], group: Hashable
     ) -> tuple[list[tuple[Resource, Key, Packed]], tuple[Child, ...]]:
-        """The children in a group: packed, and as the planner wants them (whole where not `settled`)."""
+        """The children in a group: packed, and as the planner wants them."""
         packed, children = [], []
         for kind in kinds:
             cache = self.children[kind]
@@ -208,15 +252,16 @@ class Caches:
                 if live is None or live.deleting:
                     continue
                 packed.append((kind, key, live))
-                children.append(self.child(kind, key, live, settled))
+                children.append(self.child(kind, live))
         return packed, tuple(children)
 
-    def child(self, kind: Resource, key: Key, live: Packed, settled: Callable[[Resource, Key, Packed], bool]) -> Child:
-        """One child as the planner wants it."""
-        whole = not settled(kind, key, live)
-        if live.summary is not None and not whole:
-            return cast(Child, live.summary)
-        return child_of(live.unpack() | {"kind": kind.kind}, keep_live=whole)
+    def child(self, kind: Resource, live: Packed) -> Child:
+        """One child as the planner wants it: whole while it is not known to be as wanted."""
+        summary = cast(Child, live.summary)
+        body = live.unpack() if live.wanted is None else None
+        if body is None:
+            return summary
+        return replace(summary, live={**body, "apiVersion": kind.api_version, "kind": kind.kind})
 
     def _forget_catalogue(self, *_: object) -> None:
         self._catalogue = None

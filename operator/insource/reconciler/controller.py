@@ -31,6 +31,8 @@ from insource.reconciler.reconcile import Reconciler, Work
 from insource.reconciler.refusals import RETRY_AT_MOST_S, RefusedError
 from insource.reconciler.statuses import StatusWriter
 
+_FOR_PEOPLE = 4
+"""Workers that only take up edits: a burst of other work keeps the rest busy."""
 _log = structlog.get_logger(__name__)
 
 
@@ -54,7 +56,12 @@ class Controller:
         self.observations = Observations(gateway_urls)
         self.queue: WorkQueue[Work] = WorkQueue(env)
         self.applier = Applier(
-            client, self.caches.children, field_manager=meta.FIELD_MANAGER, may_write=may_write, on_write=on_write
+            client,
+            self.caches.children,
+            field_manager=meta.FIELD_MANAGER,
+            may_write=may_write,
+            on_write=on_write,
+            intent_of=lambda manifest: str(manifest["metadata"]["annotations"][meta.ANNOTATION_APPLIED]),
         )
         recorder = EventRecorder(
             client,
@@ -99,8 +106,11 @@ class Controller:
             self.queue.add(Work("namespace", namespace), Priority.RESYNC)
 
     async def run(self, workers: int) -> None:
-        """Work until cancelled, on at most `workers` objects at once."""
-        free = asyncio.Semaphore(workers)
+        """Work until cancelled, on at most `workers` objects at once, and some more if a person waits for them."""
+        free = asyncio.Semaphore(workers + _FOR_PEOPLE)
+
+        def least() -> Priority:
+            return Priority.RESYNC if self.queue.in_flight < workers else Priority.EDIT
 
         async def work_on(work: Work) -> None:
             try:
@@ -111,7 +121,7 @@ class Controller:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await free.acquire()
-                tasks.create_task(work_on(await self.queue.get()))
+                tasks.create_task(work_on(await self.queue.get(least)))
 
     async def work_on(self, work: Work) -> None:
         """One pass over one object that was taken from the queue; never raises for what the API does."""
@@ -165,8 +175,9 @@ class Controller:
     def _deployment_changed(self, change: ChangeType, key: Key, old: Any, new: Any) -> None:
         edited = new is not None and (old is None or old.generation != new.generation)
         self._add("deployment", key, Priority.EDIT if edited and _synced(self.caches.deployments) else Priority.RESYNC)
+        if change == "ADDED" and len(self.caches.deployments.members(("namespace", key.namespace))) == 1:
+            self.queue.add(Work("namespace", key.namespace), Priority.EDIT)  # its first
         if change != "MODIFIED" or edited:
-            self.queue.add(Work("namespace", key.namespace), Priority.EDIT)
             for vendor in vendors_of(old) | vendors_of(new):
                 self._add("vendor", Key(key.namespace, vendor), Priority.CHANGE)
 

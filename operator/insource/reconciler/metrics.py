@@ -19,6 +19,7 @@ class Metrics:
         self.writes = Counter(
             "insource_operator_writes", "Writes to the Kubernetes API.", ["kind"], registry=self.registry
         )
+        self._counters: dict[str, Counter] = {}
         for name, text, read in (
             ("insource_operator_queue_ready", "Objects that wait to be looked at.", ready),
             ("insource_operator_queue_in_flight", "Objects that are being looked at.", in_flight),
@@ -28,7 +29,10 @@ class Metrics:
 
     def count_write(self, kind: str) -> None:
         """One write happened."""
-        self.writes.labels(kind).inc()
+        counter = self._counters.get(kind)
+        if counter is None:
+            counter = self._counters[kind] = self.writes.labels(kind)
+        counter.inc()
 
 
 def application(metrics: Metrics, *, healthy: Callable[[], str], ready: Callable[[], str]) -> web.Application:

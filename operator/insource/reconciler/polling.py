@@ -23,8 +23,8 @@ from insource.wire.headers import ADMIN_PORT
 _log = structlog.get_logger(__name__)
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
 _SOON_S, _LATER_S = 0.2, 1.0
-"""Between two questions to a gateway: at first, and when it takes its time."""
-_PATIENCE = 10
+"""Between two questions about a deployment: while it is young, and when its gateway takes its time."""
+_YOUNG_S = 2.0
 _NAMES = 50
 """Deployments in one question: a URL has its limits."""
 _VENDOR_UNRESOLVED_S, _VENDOR_RESOLVED_S = 1.0, 10.0
@@ -38,7 +38,8 @@ class GatewayPoller:
         self._controller = controller
         self._clock = env.clock
         self._urls = urls
-        self._waiting: set[Key] = set()
+        self._waiting: dict[Key, float] = {}
+        """Since when, in the order of arrival."""
         controller.subscribe(self._reconciled)
 
     def _reconciled(self, work: Work) -> None:
@@ -51,23 +52,25 @@ class GatewayPoller:
         observations = self._controller.observations
         if deployment is None or not awaits_gateways(deployment.status):
             observations.forget_deployment(key)
-            self._waiting.discard(key)
+            self._waiting.pop(key, None)
         elif unconfirmed(deployment.status, observations.gateway_versions(key)):
-            self._waiting.add(key)
+            self._waiting.setdefault(key, self._clock.monotonic())
         else:
-            self._waiting.discard(key)
+            self._waiting.pop(key, None)
 
     async def run(self) -> None:
         """Poll until cancelled."""
-        rounds = 0
+        everybody_due = 0.0
         while True:
-            rounds = rounds + 1 if self._waiting else 0
-            if self._waiting:
-                names = sorted(map(str, self._waiting))
-                await asyncio.gather(*(self._ask(url, names) for url in self._urls))
-            for key in list(self._waiting):
+            now = self._clock.monotonic()
+            asked = [key for key, since in self._waiting.items() if now - since < _YOUNG_S or now >= everybody_due]
+            if now >= everybody_due:
+                everybody_due = now + _LATER_S
+            if asked:
+                await asyncio.gather(*(self._ask(url, sorted(map(str, asked))) for url in self._urls))
+            for key in asked:
                 self.look_at(key)
-            await self._clock.sleep(_SOON_S if rounds < _PATIENCE else _LATER_S)
+            await self._clock.sleep(_SOON_S)
 
     async def _ask(self, url: str, names: list[str]) -> None:
         for start in range(0, len(names), _NAMES):
@@ -80,7 +83,8 @@ class GatewayPoller:
             for name in self._controller.observations.note_applied(url, told):
                 namespace, _, deployment = name.partition("/")
                 if self._controller.caches.deployments.get(Key(namespace, deployment)) is not None:
-                    self._controller.queue.add(Work("deployment", namespace, deployment), Priority.EDIT)
+                    # Note: not as an edit: during a roll-out of many, a person's next edit goes first.
+                    self._controller.queue.add(Work("deployment", namespace, deployment), Priority.CHANGE)
 
 
 def _versions(body: bytes) -> dict[str, int]:

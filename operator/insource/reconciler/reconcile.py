@@ -14,6 +14,7 @@ from insource.domain.problem import Problem
 from insource.domain.snapshot import (
     DeploymentSnapshot,
     NamespaceSnapshot,
+    Outline,
     Plan,
     Pod,
     Settings,
@@ -80,6 +81,7 @@ class Reconciler:
         self._clock = env.clock
         self._settings = settings
         self._token_digests = token_digests
+        self._outlines: dict[Key, Outline] = {}
 
     async def reconcile(self, work: Work) -> float | None:
         """Bring one object to its desired state. Seconds until it wants another look by itself, or None.
@@ -102,15 +104,14 @@ class Reconciler:
         deployment = self._caches.deployments.get(key)
         if deployment is None or deployment.deleting:  # garbage collection removes the children
             self._observations.forget_deployment(key)
+            self._outlines.pop(key, None)
             return None
         cache = self._caches.deployments
         if isinstance(deployment, Misfit):
             plan = plan_misfit(deployment, self._now())
             await self._statuses.tell(plan, resources.MODEL_DEPLOYMENTS, deployment, cache)
             return None
-        compared, children = self._caches.children_of(
-            WORKLOADS, ("deployment", key.namespace, key.name), self._applier.is_settled
-        )
+        compared, children = self._caches.children_of(WORKLOADS, ("deployment", key.namespace, key.name))
         names = vendors_of(deployment)
         found = (self._caches.vendors.get(Key(key.namespace, name)) for name in names)
         vendors, unfit_vendors = split(vendor for vendor in found if vendor is not None)
@@ -125,9 +126,12 @@ class Reconciler:
             children=children,
             pods=self._pods("deployment", key),
             vendor_adapters={name: self.adapter(Key(key.namespace, name)) for name in names},
+            outline=self._outlines.get(key),
             gateway_versions=self._observations.gateway_versions(key),
         )
         plan = plan_deployment(snapshot)
+        if plan.outline is not None:
+            self._outlines[key] = plan.outline
         await self._carry_out(
             plan,
             compared,
@@ -147,9 +151,7 @@ class Reconciler:
         if isinstance(vendor, Misfit):
             await self._statuses.tell(plan_misfit(vendor, self._now()), resources.VENDORS, vendor, cache)
             return None
-        compared, children = self._caches.children_of(
-            VENDOR_CHILDREN, ("vendor", key.namespace, key.name), self._applier.is_settled
-        )
+        compared, children = self._caches.children_of(VENDOR_CHILDREN, ("vendor", key.namespace, key.name))
         members = sorted(self._caches.deployments.members(("Vendor", key.namespace, key.name)))
         found = (self._caches.deployments.get(member) for member in members)
         users = [user for user in found if user is not None and not user.deleting]
@@ -188,9 +190,7 @@ class Reconciler:
             NamespaceSnapshot(
                 namespace=namespace,
                 token_digests=self._token_digests(namespace),
-                children=tuple(
-                    self._caches.child(kind, key, live, self._applier.is_settled) for kind, key, live in compared
-                ),
+                children=tuple(self._caches.child(kind, live) for kind, _, live in compared),
             )
         )
         refusal = await self._write_children(plan, compared)
@@ -205,7 +205,7 @@ class Reconciler:
         for key in deployments.members(("vendor", vendor.namespace, vendor.name)):
             live = deployments.get(key)
             if live is not None and not live.deleting:
-                ready += self._caches.child(resources.DEPLOYMENTS, key, live, self._applier.is_settled).ready
+                ready += live.summary.ready
         resolved, message = self._observations.credentials(vendor)
         return VendorAdapter(ready=ready, credentials_resolved=resolved, credentials_message=message)
 
@@ -239,8 +239,8 @@ class Reconciler:
         """Ends at the first object that the API server refuses: those after it may need it."""
         wanting = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in plan.applies}
         for kind, key, live in compared:
-            if (kind.kind, key.name) not in wanting:
-                self._applier.settle(kind, key, live)
+            if live.wanted is None and (kind.kind, key.name) not in wanting:
+                live.settle("")
         for manifest in plan.applies:
             try:
                 await self._applier.apply(manifest)
