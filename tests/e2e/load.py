@@ -48,7 +48,7 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(timeout=90)
+            thread.join(timeout=150)
         assert not any(thread.is_alive() for thread in self._threads), "a request never ended"
 
     def during(self, since: float, until: float) -> list[Answer]:
@@ -57,7 +57,7 @@ class Load:
 
     def _work(self, period_s: float, offset_s: float) -> None:
         due = time.monotonic() + offset_s
-        with httpx.Client(timeout=60) as client:
+        with httpx.Client(timeout=120) as client:
             while not self._stop.wait(max(0.0, due - time.monotonic())):
                 due += period_s
                 self.answers.append(self._ask(client))

@@ -70,9 +70,17 @@ def main(argv: list[str] | None = None) -> Any:
 
         die_with_parent(int(os.environ.pop("INSOURCE_DIE_WITH_PARENT")))
     if PROGRAMS.intersection((sys.argv[1:] if argv is None else argv)[:1]):
-        # structlog imports rich, if it is there, for tracebacks in colour: a third of a small program's start.
-        sys.modules["rich"] = None  # type: ignore[assignment]
+        _import_structlog_without_rich()
     return cli.main(args=argv, prog_name="insource")
+
+
+def _import_structlog_without_rich() -> None:
+    """structlog imports rich, if it is there, for tracebacks in colour: a third of a small program's start."""
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("structlog")
+    finally:
+        del sys.modules["rich"]
 
 
 if __name__ == "__main__":

@@ -74,6 +74,8 @@ def adapter_container(
             "periodSeconds": 10,
             "timeoutSeconds": 5,
             "failureThreshold": 3,
+            # A process that hangs cannot drain: its requests wait for its end, so that they can be sent elsewhere.
+            "terminationGracePeriodSeconds": 5,
         },
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": {**CONTAINER_SECURITY, "readOnlyRootFilesystem": True},
