@@ -150,6 +150,8 @@ async def test_one_that_is_turned_away_late_keeps_its_place(tmp_path: Path) -> N
         await gw.put(gw.view(3, rescue=(), spill=()))
         # Which of the four reaches the adapter first is the kernel's matter: they set off 50 ms apart.
         await until(lambda: sorted(order) == [0, 1, 2, 3], what="all four tried")
+        # And the last one must seem taken before another comes back: by that it lets the next one try at once.
+        await until(lambda: waiting(gw) == [], what="all four seem taken")
         for number in (1, 3, 0, 2):
             gates[number].set()
             await until(lambda number=number: number in waiting(gw))  # type: ignore[misc]

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -24,6 +25,32 @@ from tests.gateway.gateway_harness import (
 )
 
 pytestmark = pytest.mark.gateway
+
+
+def told_outside(headers: Mapping[str, str]) -> list[str]:
+    """The headers that were between adapters and gateway only, and yet reached the client."""
+    return [name for name in headers if name.lower().startswith(("x-insource-", "x-envoy-"))]
+
+
+async def test_no_answer_tells_what_adapters_say_to_the_gateway(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as gw:
+        for code, outcome in ((200, "ok"), (400, "invalid"), (500, "server"), (504, "timeout")):
+            for role in ("serve", "rescue"):
+                gw.adapter.behaviour[role] = status(code, outcome)
+            gw.vendor.behaviour["spill"] = status(code, outcome)
+            got, headers, _ = await gw.post()
+            assert (got, told_outside(headers)) == (code, []), outcome
+        # Refused by everyone, and by the activator when the wait is over: the retry policy's header is on these.
+        await gw.put(gw.view(3, request_timeout_s=2))
+        for adapter in (gw.adapter, gw.vendor):
+            for role in ("serve", "rescue", "spill"):
+                adapter.behaviour[role] = status(429, "shed", **{"x-envoy-ratelimited": "true"})
+        got, headers, _ = await gw.post()
+        assert got in (429, 503)
+        assert told_outside(headers) == []
+        # And by Envoy itself.
+        got, headers, _ = await gw.post(headers={})
+        assert (got, told_outside(headers)) == (401, [])
 
 
 async def test_a_request_reaches_the_adapter_with_its_identity_and_without_the_key(tmp_path: Path) -> None:
@@ -53,7 +80,7 @@ async def test_a_request_reaches_the_adapter_with_its_identity_and_without_the_k
         assert "authorization" not in seen.headers
         assert "evil" not in str(seen.headers)
         assert "x-insource-hop" not in seen.headers
-        assert not [name for name in headers if name.startswith("x-insource")]
+        assert told_outside(headers) == []
 
 
 async def test_attempts_climb_and_are_logged_and_sighted(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 from insource.gateway.render import logs, names
 from insource.gateway.render.replies import local_reply_config
+from insource.wire import headers
 
 Json = dict[str, Any]
 
 ADS_SOURCE: Json = {"resource_api_version": "V3", "ads": {}, "initial_fetch_timeout": "0s"}
 HCM = names.TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-RESPONSE_SECRETS = ("x-insource-", "x-envoy-")
-"""What adapters say to the gateway only."""
+RESPONSE_SECRETS = (headers.OUTCOME, "x-envoy-ratelimited")
+"""What adapters and the activator say to the gateway only. They send no other headers of such names, nor a server's."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,6 @@ def _edge(settings: ListenerSettings) -> Json:
             "type_urls": [names.TYPE + "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth"],
         },
     }
-    strip = {
-        "name": "insource.strip",
-        "typed_config": {
-            "@type": names.TYPE + "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-            "mutations": {"response_mutations": [_remove(prefix) for prefix in RESPONSE_SECRETS]},
-        },
-    }
     early = {
         "name": "insource.hygiene",
         "typed_config": {
@@ -68,7 +62,7 @@ def _edge(settings: ListenerSettings) -> Json:
         },
     }
     return {
-        **_manager("edge", settings, [keys, strip]),
+        **_manager("edge", settings, [keys, logs.outcome_filter(RESPONSE_SECRETS)]),
         "use_remote_address": True,
         "early_header_mutation_extensions": [early],
         # A route's idle time-out is 0, so this is what ends an upload that stalls.
@@ -80,7 +74,7 @@ def _edge(settings: ListenerSettings) -> Json:
 def _reentry(settings: ListenerSettings) -> Json:
     # The agent keeps the request id, names its hop, and may limit the retries: it counts as internal.
     return {
-        **_manager("reentry", settings, []),
+        **_manager("reentry", settings, [logs.outcome_filter()]),
         "use_remote_address": True,
         "skip_xff_append": True,
         "internal_address_config": {"unix_sockets": True},
@@ -103,7 +97,7 @@ def _manager(kind: str, settings: ListenerSettings, filters: list[Json]) -> Json
         "server_name": "insource",
         "scoped_routes": _scoped_routes(),
         "access_log": logs.request_log(settings.access_log, settings.boot),
-        "http_filters": [*filters, logs.outcome_filter(), router],
+        "http_filters": [*filters, router],
         "local_reply_config": local_reply_config(),
         "normalize_path": True,
         "merge_slashes": True,

@@ -8,6 +8,7 @@ never a key, a token or a path.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from insource.gateway.render import names
@@ -53,14 +54,19 @@ def request_log(path: str, boot: str) -> list[Json]:
     return [_file(path, REQUEST, {NUMBER: number, WORD: word, BOOT: boot})]
 
 
-def outcome_filter() -> Json:
-    """The filter that notes the outcome header for `request_log`."""
-    noted = {"metadata_namespace": names.METADATA, "key": OUTCOME, "type": "STRING"}
+def outcome_filter(taken: Sequence[str] = ()) -> Json:
+    """The filter that notes the outcome header for `request_log`, and takes headers that are `taken` off the answer."""
+    # Note: a filter that mutates headers would do the taking, for another 0.08 of raw Envoy's CPU per request.
+    rules = []
+    for header in dict.fromkeys((headers.OUTCOME, *taken)):
+        key = OUTCOME if header == headers.OUTCOME else header
+        noted = {"metadata_namespace": names.METADATA, "key": key, "type": "STRING"}
+        rules.append({"header": header, "on_header_present": noted, "remove": header in taken})
     return {
         "name": "insource.outcome",
         "typed_config": {
             "@type": names.TYPE + "envoy.extensions.filters.http.header_to_metadata.v3.Config",
-            "response_rules": [{"header": headers.OUTCOME, "on_header_present": noted}],
+            "response_rules": rules,
         },
     }
 
