@@ -1,6 +1,7 @@
 """Kills, restarts and changes under load: nothing is lost, nothing churns."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -261,3 +262,47 @@ async def test_two_deployments_do_not_meet(tmp_path: Path) -> None:
         await gw.put(gw.view(1, key=other, clients=("bob",)))
         assert (await gw.post(f"/{other}/v1/models"))[0] == 403
         assert (await gw.post(PATH))[0] == 200
+
+
+async def test_envoy_killed_under_load_is_followed_on(tmp_path: Path) -> None:
+    """No attempt is seen twice, and what came after a torn line is all seen."""
+    async with gateway(tmp_path) as gw:
+
+        async def post() -> bool:
+            with contextlib.suppress(aiohttp.ClientError):
+                return (await gw.post())[0] == 200
+            return False
+
+        async def use(count: int) -> None:
+            for _ in range(count):
+                await post()
+
+        def taken() -> list[str]:
+            return [each.headers["x-request-id"] for each in gw.adapter.seen["serve"]]
+
+        for _ in range(3):
+            before = len(taken())
+            users = [asyncio.create_task(use(60)) for _ in range(3)]
+            await until(lambda before=before: len(taken()) > before + 20)  # type: ignore[misc]
+            gw.kill_envoy()
+            await asyncio.gather(*users)
+            # What a killed Envoy was about to write: half a line, and nothing after it.
+            with (gw.state_dir / "access.log").open("ab") as log:
+                log.write(b'{"half a li')
+            gw.start_envoy()
+            await until(post, what="Envoy is back")
+        before = len(taken())
+        await use(30)
+        last = set(taken()[before:])
+        assert len(last) == 30
+        seen: list[str] = []
+
+        def all_seen() -> bool:
+            seen[:] = [each["request_id"] for each in gw.ledger.sightings.values()]
+            return last <= set(seen)
+
+        await until(all_seen, what="all seen")
+        assert len(seen) == len(set(seen))
+        assert set(seen) <= set(taken())
+        # Envoy writes its log ten times a second: only what it had not written yet may be missing.
+        assert (await gw.admin("/evidence"))["counts"]
