@@ -1,8 +1,8 @@
-"""What the in-house adapter costs by itself, without Envoy: processor time per request and the latency it adds.
+"""What the adapter costs by itself, without Envoy: processor time per request and the latency it adds.
 
-`python -m bench.adapter [--seconds S] [--rounds N]`. The adapter has core 0, the generator and the fake model server
-core 1, as in `bench.gateway`. Prints a line per round, so that two trees can be measured in turn. Processor time is
-from /proc; latencies move with whatever else runs on the machine. Nothing is asserted or kept.
+`python -m bench.adapter [--seconds S] [--rounds N] [--vendor]`. The adapter has core 0, the generator and the fake
+model server core 1, as in `bench.gateway`. Prints a line per round, so that two trees can be measured in turn.
+Processor time is from /proc; latencies move with whatever else runs on the machine. Nothing is asserted or kept.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def through_the_gateway(path: str) -> bytes:
     return head + lines + b"\r\n\r\n" + body
 
 
-def measure(folder: Path, seconds: float, rounds: int, only_rate: float) -> None:
+def measure(folder: Path, seconds: float, rounds: int, only_rate: float, *, vendor: bool) -> None:
     """Start everything, print a line per round."""
     processes = Processes(folder)
     request, plain = folder / "gateway.request", folder / "plain.request"
@@ -54,7 +54,8 @@ def measure(folder: Path, seconds: float, rounds: int, only_rate: float) -> None
         backend = processes.start("backend", [str(compiled("backend")), "0", "A"], core=LOAD_CORE)
         backend_port = int(read_line(backend))
         server = f"http://127.0.0.1:{backend_port}"
-        settings = {"state": str(folder), "server": server, "ledger": server, "limit": BODY_LIMIT, "slots": CONNECTIONS}
+        settings = {"state": str(folder), "server": server, "ledger": server, "vendor": vendor}
+        settings |= {"limit": BODY_LIMIT, "slots": CONNECTIONS}
         command = [sys.executable, "-m", "bench.load.adapter", json.dumps(settings)]
         adapter = processes.start("adapter", command, core=ADAPTER_CORE)
         port = int(read_line(adapter)["serve"])
@@ -89,9 +90,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of each load (default 3)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rate", type=float, default=0, help="only this rate, no closed loop")
+    parser.add_argument("--vendor", action="store_true", help="the vendor's side")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="isa") as folder:
-        measure(Path(folder), options.seconds, options.rounds, options.rate)
+        measure(Path(folder), options.seconds, options.rounds, options.rate, vendor=options.vendor)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ NOTES = Path(__file__).resolve().parent / "notes"
 HEAD = """# Performance
 
 Each table is what one command printed; `bench/out/<name>.json` holds the same. Our figures and the peer's are from the
-same run on the same machine. This page is generated (`python -m bench.performance`): a figure that is not in such a
+same run on the same machine; where turns were measured, the value is their median, with the lowest and highest. This page is generated (`python -m bench.performance`): a figure that is not in such a
 file is not here, except in the remarks, which tell of earlier tries.
 """
 COMMANDS = {
@@ -64,7 +64,7 @@ def row(figure: dict[str, Any]) -> str:
     peer_value = "" if figure["peer_value"] is None else number(figure["peer_value"])
     cells = (
         figure["name"],
-        number(figure["value"]),
+        value_of(figure),
         figure["unit"],
         figure["target"],
         met(figure),
@@ -72,6 +72,14 @@ def row(figure: dict[str, Any]) -> str:
         peer_value,
     )
     return "| " + " | ".join(cells) + " |"
+
+
+def value_of(figure: dict[str, Any]) -> str:
+    """The value; of several turns the median, and the lowest and highest."""
+    if not figure.get("spread"):
+        return number(figure["value"])
+    lowest, highest = figure["spread"]
+    return f"{number(figure['value'])} ({number(lowest)} to {number(highest)})"
 
 
 def number(value: float) -> str:

@@ -15,23 +15,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from aiohttp import web
 
-from bench.report import ROOT
-from insource.api.catalogue import builtin_objects
+from bench.load.api import admitting, prepared_store, serving, write_kubeconfig
 from insource.api.meta import SYSTEM_NAMESPACE
 from insource.env import Env
 from insource.local.apiserver import create_app
-from insource.local.auth import Tokens, User
-from insource.local.store import Store
 
 MDEPS = ("insource.dev", "modeldeployments")
 DEPLOYMENTS = ("apps", "deployments")
 LEASES = ("coordination.k8s.io", "leases")
 LEASE_NAME = "insource-operator"
 NAMESPACES = 10
-TOKEN = "bench-operator"
 _PATH = re.compile(r"^/apis?/(?:[^/]+/)?v[^/]+/(?:namespaces/[^/]+/)?([^/]+)(?:/([^/]+))?(?:/([^/]+))?$")
 
 
@@ -39,8 +34,8 @@ class BenchCluster:
     """Counts the writes that come by HTTP, and knows which ModelDeployments are done."""
 
     def __init__(self, env: Env) -> None:
-        self.store = Store(env, history=400_000)
-        self.tokens = Tokens(self.store, env, {TOKEN: User("operator", groups=("system:masters",))}, b"b" * 32)
+        self.store = prepared_store(env, (f"team-{number}" for number in range(NAMESPACES)), history=400_000)
+        self.tokens = admitting(self.store, env)
         self.writes: Counter[str] = Counter()
         self.first_write: dict[str, float] = {}
         self.done: set[str] = set()
@@ -50,23 +45,7 @@ class BenchCluster:
         self._unready: list[tuple[str, str]] = []
         self._watches: dict[int, web.Request] = {}
         self._expired: set[str] = set()
-        self._prepare()
         self.store.subscribe(self._changed)
-
-    def _prepare(self) -> None:
-        self._put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "insource-system"}})
-        for number in range(NAMESPACES):
-            self._put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"team-{number}"}})
-        for path in sorted((ROOT / "crds").glob("*.yaml")):
-            self._put(yaml.safe_load(path.read_text()))
-        for obj in builtin_objects():
-            self._put(obj)
-
-    def _put(self, obj: dict[str, Any]) -> None:
-        kind = self.store.kinds.of_object(obj["apiVersion"], obj["kind"])
-        assert kind is not None
-        if self.store.find(kind, None, obj["metadata"]["name"]) is None:
-            self.store.create(kind, obj, None, field_manager="insource-catalog")
 
     def create(self, number: int) -> None:
         """A ModelDeployment, as a person would apply it."""
@@ -191,29 +170,5 @@ async def serve(cluster: BenchCluster, folder: Path) -> AsyncIterator[tuple[Path
     app.middlewares.append(cluster.count)
     gateway = web.Application()
     gateway.router.add_get("/applied", cluster.applied)
-    runners = []
-    urls = []
-    try:
-        for application in (app, gateway):
-            runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
-            await runner.setup()
-            runners.append(runner)
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            urls.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
-        kubeconfig = folder / "kubeconfig"
-        kubeconfig.write_text(
-            yaml.safe_dump(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "current-context": "bench",
-                    "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench"}}],
-                    "clusters": [{"name": "bench", "cluster": {"server": urls[0]}}],
-                    "users": [{"name": "bench", "user": {"token": TOKEN}}],
-                }
-            )
-        )
-        yield kubeconfig, urls[1]
-    finally:
-        for runner in reversed(runners):
-            await runner.cleanup()
+    async with serving(app, gateway) as (api_url, gateway_url):
+        yield write_kubeconfig(folder, api_url), gateway_url

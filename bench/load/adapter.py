@@ -1,4 +1,4 @@
-"""Child process: one in-house adapter on ports that the kernel chooses; prints them as a line of JSON."""
+"""Child process: one adapter, in-house or a vendor's, on ports that the kernel chooses; prints them as JSON."""
 
 from __future__ import annotations
 
@@ -15,10 +15,45 @@ import structlog
 import uvloop
 
 from insource.adapter.server import Adapter, settle_memory
-from insource.adapter.settings import InHouseSettings, Settings
+from insource.adapter.settings import InHouseSettings, Settings, VendorSettings
 from insource.env import system_env
 from insource.wire.headers import ROLE_PORTS
 from insource.wire.vocabulary import Modality
+
+
+def in_house(settings: dict[str, Any]) -> InHouseSettings:
+    """Beside the fake model server."""
+    server = settings["server"]
+    return InHouseSettings(
+        deployment="dictation",
+        backend="inhouse",
+        revision="r0",
+        modality=Modality.TRANSCRIPTION,
+        model="bench",
+        server_url=f"{server}/v1",
+        server_health_url=f"{server}/health",
+        request_model="bench",
+        slots=settings["slots"],
+        request_timeout_s=60.0,
+    )
+
+
+def vendor(state: Path, server: str) -> VendorSettings:
+    """With the fake model server as the vendor, over plain HTTP."""
+    key, routes = state / "key", state / "routes.json"
+    key.write_text("sk-vendor\n")
+    route = {"backend": "openai", "model": "whisper-1", "modality": Modality.TRANSCRIPTION.value}
+    routes.write_text(json.dumps({"deployments": {"dictation": route}}))
+    return VendorSettings(
+        vendor="openai",
+        dialect="OpenAI",
+        endpoint=f"{server}/v1",
+        key_file=key,
+        secret="openai-key/key",
+        routes_file=routes,
+        requests_per_minute=0,
+        concurrency=0,
+    )
 
 
 async def main(settings: dict[str, Any]) -> None:
@@ -30,7 +65,7 @@ async def main(settings: dict[str, Any]) -> None:
     token.write_text("none")
     accepted = hmac.new(b"bench-master", b"bench", hashlib.sha256).hexdigest()
     (tokens / "sha256").write_text(hashlib.sha256(accepted.encode()).hexdigest() + "\n")
-    server = settings["server"]
+    backend = vendor(state, settings["server"]) if settings.get("vendor") else in_house(settings)
     adapter = Adapter(
         Settings(
             pod_ip="127.0.0.1",
@@ -43,18 +78,7 @@ async def main(settings: dict[str, Any]) -> None:
             wal_dir=wal,
             drain_grace_s=1.0,
             max_body_bytes=settings["limit"],
-            backend=InHouseSettings(
-                deployment="dictation",
-                backend="inhouse",
-                revision="r0",
-                modality=Modality.TRANSCRIPTION,
-                model="bench",
-                server_url=f"{server}/v1",
-                server_health_url=f"{server}/health",
-                request_model="bench",
-                slots=settings["slots"],
-                request_timeout_s=60.0,
-            ),
+            backend=backend,
             role_ports=dict.fromkeys(ROLE_PORTS, 0),
             admin_port=0,
         ),
