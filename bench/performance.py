@@ -17,8 +17,9 @@ NOTES = Path(__file__).resolve().parent / "notes"
 HEAD = """# Performance
 
 Each table is what one command printed; `bench/out/<name>.json` holds the same. Our figures and the peer's are from the
-same run on the same machine; where turns were measured, the value is their median, with the lowest and highest. This page is generated (`python -m bench.performance`): a figure that is not in such a
-file is not here, except in the remarks, which tell of earlier tries.
+same run on the same machine; where turns were measured, the value is their median, with the lowest and highest. This
+page is generated (`python -m bench.performance`): a figure that is not in such a file is not here, except in the
+remarks, which tell of earlier tries.
 """
 COMMANDS = {
     "gateway": "make bench-gateway",

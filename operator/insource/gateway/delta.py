@@ -138,9 +138,11 @@ class DeltaStream:
     def _difference(self, type_url: str, kind: _Kind) -> tuple[list[Resource], list[str]]:
         present = self._resources[type_url]
         changed, gone = [], []
-        # Note: clusters that must wait stay in `kind.dirty`; the scopes' acknowledgement calls again.
-        waiting = type_url == names.CLUSTER and self._scopes_leaving()
         names_due, kind.dirty = kind.dirty, set()
+        leaving = type_url == names.CLUSTER and any(name in kind.known and name not in present for name in names_due)
+        # Note: clusters that must wait stay in `kind.dirty`; the scopes' acknowledgement calls again. Asked only when a
+        # cluster goes: with many deployments, looking at every scope would be half of what a change of weights costs.
+        waiting = leaving and self._scopes_leaving()
         for name in sorted(names_due):
             if type_url not in WILDCARD and name not in kind.subscribed:
                 continue
