@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from bench.reconcile_cluster import TOKEN, BenchCluster, serve
+from bench.load.api import TOKEN
+from bench.reconcile_cluster import BenchCluster, serve
 
 from insource import __version__
 from insource.api.catalogue import OWN_IMAGE
