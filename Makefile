@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 DATA ?= .insource
 STAMP := $(VENV)/.ready
 
-.PHONY: demo up down test check format bench-reconcile bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api generate clean
+.PHONY: demo up down test cluster-build cluster-test check format bench-reconcile bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api generate clean
 
 demo: $(STAMP)
 	@$(BIN)/python -m insource demo $(if $(STEP),--step $(STEP)) --data $(DATA)
@@ -19,8 +19,14 @@ down: $(STAMP)
 	@$(BIN)/insource down --data $(DATA)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not e2e" $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest -q -m "e2e" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not e2e and not cluster" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -m "e2e and not cluster" $(PYTEST_ARGS)
+
+cluster-build: $(STAMP)
+	@$(BIN)/python -m tests.cluster.binaries > /dev/null
+
+cluster-test: cluster-build
+	@$(BIN)/python -m pytest -q -m cluster $(PYTEST_ARGS)
 
 check: $(STAMP)
 	@$(BIN)/ruff check .

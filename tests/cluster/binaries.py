@@ -81,10 +81,7 @@ ETCD = Module("etcd", "go.etcd.io/etcd/server/v3", {"etcd": "go.etcd.io/etcd/ser
 KUBERNETES = Module(
     "kubernetes",
     "k8s.io/kubernetes",
-    {
-        name: f"k8s.io/kubernetes/cmd/{name}"
-        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
-    },
+    {name: f"k8s.io/kubernetes/cmd/{name}" for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")},
     _KUBERNETES_FLAGS,
 )
 KWOK = Module("kwok", "sigs.k8s.io/kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"})
@@ -180,9 +177,7 @@ def _build(module: Module, target: Path, console: Console) -> None:
     command = _go(module, "build", "-v", "-trimpath", "-ldflags", module.flags())
     # Note: one package names the file, several name a folder.
     out = str(target / next(iter(module.programs))) if len(packages) == 1 else f"{target}/"
-    process = subprocess.Popen(
-        [*command, "-o", out, *packages], env=_environment(), stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*command, "-o", out, *packages], env=_environment(), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     said: list[str] = []
     with _progress(console, module.name, total) as step:
