@@ -110,7 +110,8 @@ class ControlPlane:
             "--kubeconfig", self.kubeconfig("controller-manager"), "--leader-elect=false",
             "--secure-port", "0", "--profiling=false", "--root-ca-file", self.credentials.ca,
             "--service-account-private-key-file", self.credentials.service_account_key,
-            "--horizontal-pod-autoscaler-sync-period", "1s", "--horizontal-pod-autoscaler-initial-readiness-delay", "0s",
+            "--horizontal-pod-autoscaler-sync-period", "1s",
+            "--horizontal-pod-autoscaler-initial-readiness-delay", "0s",
             "--horizontal-pod-autoscaler-downscale-stabilization", "1s", *rates, *(syncs if self.fast else ()),
         )  # fmt: skip
         self._start(
