@@ -1,0 +1,48 @@
+"""Each observation of the real API server, asked of both: byte for byte, but for uids, times, ages and versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.contract.observed.scenarios import SCENARIOS, golden, observe, prepare
+from tests.servers import ApiServer
+
+GOLDEN = golden()
+
+
+@pytest.fixture(scope="session")
+def seen(api: ApiServer) -> Any:
+    """What this server answered, scenario by scenario, each asked once."""
+    prepare(api)
+    found: dict[str, Any] = {}
+
+    def of(scenario: str) -> dict[str, Any]:
+        if scenario not in found:
+            try:
+                found[scenario] = observe(api, scenario)
+            except Exception as error:  # the scenario's other observations must fail as well, and say why
+                found[scenario] = error
+        if isinstance(found[scenario], Exception):
+            raise found[scenario]
+        return dict(found[scenario])
+
+    return of
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.xdist_group("observed")
+def test_answers_as_a_real_server(seen: Any, name: str) -> None:
+    scenario, expected = GOLDEN[name]
+    assert seen(scenario)[name] == expected
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.xdist_group("observed")
+def test_nothing_is_observed_that_was_not_recorded(seen: Any, scenario: str) -> None:
+    assert set(seen(scenario)) == {name for name, (its, _) in GOLDEN.items() if its == scenario}
+
+
+def test_there_are_as_many_as_the_research_counts() -> None:
+    assert len(GOLDEN) == 195
