@@ -15,7 +15,7 @@ from insource.local import apiserver_answers as answers
 from insource.local import apiserver_requests as requests
 from insource.local import events_alias
 from insource.local.apiserver_call import Call, is_flagged
-from insource.local.apiserver_documents import as_form, as_json, described, no_page
+from insource.local.apiserver_documents import as_form, as_json, described, no_page, refused
 from insource.local.apiserver_reviews import STATELESS, review
 from insource.local.apiserver_streams import PodLogs, stream_log, stream_watch
 from insource.local.auth import API_AUDIENCE, Tokens, User
@@ -62,7 +62,7 @@ class _Server:
         try:
             return await self._answer(request)
         except ApiError as error:
-            return as_json(error.status(), status=error.code)
+            return refused(request, error)
         except web.HTTPRequestEntityTooLarge:
             text = f"the request body is larger than {MAX_BODY_BYTES} bytes"
             return as_json(ApiError(413, "RequestEntityTooLarge", text).status(), status=413)
@@ -93,7 +93,9 @@ class _Server:
         verb = self._verbs.get(request.method)
         if verb is None:
             raise unsupported(f"the method {request.method} on {kind.plural}")
-        form = answers.accepted(request.headers.get("Accept", ""), request.query.get("includeObject", ""))
+        form = answers.accepted(
+            request.headers.get("Accept", ""), request.query.get("includeObject", ""), custom=kind.custom
+        )
         return await verb(Call(request, target, kind, form, request.query))
 
     def _authenticated(self, request: web.Request) -> User:

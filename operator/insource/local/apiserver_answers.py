@@ -11,7 +11,7 @@ import orjson
 import yaml
 
 from insource.local.store import Page, WatchEvent
-from insource.local.store_errors import ApiError, Object
+from insource.local.store_errors import ApiError, Object, unsupported
 from insource.local.store_kinds import ResourceKind
 from insource.local.tables import partial, table
 
@@ -30,11 +30,17 @@ class Form:
         return "application/yaml" if self.as_yaml else "application/json"
 
 
-def accepted(accept: str, include: str) -> Form:
-    """Raises ApiError 406 if nothing that we write is acceptable."""
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+_MEDIA = f"application/json, application/yaml, {PROTOBUF}"
+
+
+def accepted(accept: str, include: str, *, custom: bool) -> Form:
+    """Raises ApiError 406 if nothing that the API server writes is acceptable, 501 for protobuf, which we do not."""
+    known = False
     for choice in (accept or "*/*").split(","):
         media, *parameters = (part.strip() for part in choice.split(";"))
         wanted = dict(part.partition("=")[::2] for part in parameters)
+        known = known or media in ("application/json", "application/yaml", PROTOBUF)
         if media in ("application/json", "*/*", "application/*"):
             shape = wanted.get("as", "")
             if shape and wanted.get("v") not in (None, "v1"):
@@ -43,8 +49,17 @@ def accepted(accept: str, include: str) -> Form:
                 return Form(shape == "Table", shape.startswith("Partial"), include=include or "Metadata")
         elif media == "application/yaml" and not wanted.get("as"):
             return Form(as_yaml=True)
-    message = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml"
+    if not custom and is_protobuf_only(accept):
+        raise unsupported(f"answers in {PROTOBUF}: accept application/json, too")
+    if known or custom:
+        raise ApiError(406, "NotAcceptable", f"only the following media types are accepted: {_MEDIA}", None)
+    streams = f"application/json;stream=watch, {PROTOBUF};stream=watch"
+    message = f"406: Not Acceptable\n\nAvailable representations: {_MEDIA}, {streams}"
     raise ApiError(406, "NotAcceptable", message)
+
+
+def is_protobuf_only(accept: str) -> bool:
+    return bool(accept) and all(choice.partition(";")[0].strip() == PROTOBUF for choice in accept.split(","))
 
 
 def dump(value: Any, form: Form | None = None) -> bytes:

@@ -8,9 +8,10 @@ from typing import Any
 from aiohttp import web
 
 from insource.local import apiserver_answers as answers
+from insource.local import apiserver_protobuf as protobuf
 from insource.local import discovery, openapi
 from insource.local.apiserver_answers import Form
-from insource.local.store_errors import unsupported
+from insource.local.store_errors import ApiError, unsupported
 from insource.local.store_kinds import Kinds
 
 
@@ -63,6 +64,14 @@ def as_json(value: Any, status: int = 200) -> web.Response:
 
 def as_form(value: Any, form: Form, status: int = 200) -> web.Response:
     return web.Response(body=answers.dump(value, form), status=status, content_type=form.media)
+
+
+def refused(request: web.Request, error: ApiError) -> web.Response:
+    """A Status, in protobuf for a client that reads nothing else."""
+    if answers.is_protobuf_only(request.headers.get("Accept", "")):
+        body = protobuf.status(error.message, error.reason, error.code)
+        return web.Response(body=body, status=error.code, content_type=answers.PROTOBUF)
+    return as_json(error.status(), status=error.code)
 
 
 def no_page() -> web.Response:

@@ -214,3 +214,28 @@ def decode(body: bytes) -> Object:
         }
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise bad_request(f"the protobuf body cannot be decoded: {error}") from error
+
+
+# --- writing: only a Status, for a client that would read nothing else
+
+
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes((*found, number))
+
+
+def _field(number: int, value: bytes | str) -> bytes:
+    raw = value.encode() if isinstance(value, str) else value
+    return _varint(number << 3 | 2) + _varint(len(raw)) + raw
+
+
+def status(message: str, reason: str, code: int) -> bytes:
+    """A v1 Status of a failure, in the envelope that `decode` reads."""
+    list_meta = _field(1, "") + _field(2, "") + _field(3, "")
+    said = _field(2, "Failure") + _field(3, message) + _field(4, reason)
+    body = _field(1, list_meta) + said + _varint(6 << 3) + _varint(code)
+    type_meta = _field(1, "v1") + _field(2, "Status")
+    return MAGIC + _field(1, type_meta) + _field(2, body) + _field(3, "") + _field(4, "")

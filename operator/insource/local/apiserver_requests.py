@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +23,16 @@ PATCH_TYPES = {
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML as the API server reads it: timestamps stay text."""
+    """YAML as the API server reads it: version 1.1, so `y` and `n` are booleans; timestamps stay text."""
+
+    bool_values = {**yaml.CSafeLoader.bool_values, "y": True, "n": False}
 
 
 _Loader.yaml_implicit_resolvers = {
     letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for letter, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("[yYnN]$"), list("yYnN"))
 
 
 @dataclass(frozen=True)
@@ -94,24 +98,43 @@ def _read_yaml(raw: bytes) -> Any:
         raise bad_request(f"error decoding YAML: {error}") from error
 
 
+class _Pairs(dict[str, Any]):
+    """A JSON object that remembers which of its names came twice."""
+
+    twice: tuple[str, ...] = ()
+
+
+def _paired(items: list[tuple[str, Any]]) -> _Pairs:
+    found = _Pairs(items)
+    if len(found) != len(items):
+        names = [name for name, _ in items]
+        found.twice = tuple(name for name in found if names.count(name) > 1)
+    return found
+
+
+def _doubled(value: Any, path: str) -> Iterator[str]:
+    """Paths of the names that came twice, `spec.color`, `spec.ports[0].port`."""
+    if isinstance(value, _Pairs):
+        inside = f"{path}." if path else ""
+        yield from (inside + name for name in value.twice)
+        for name, item in value.items():
+            yield from _doubled(item, inside + name)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _doubled(item, f"{path}[{i}]")
+
+
 def _read_strict(raw: bytes, kind: str) -> Any:
-    twice: list[str] = []
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in items:
-            if name in found:
-                twice.append(name)
-            found[name] = value
-        return found
-
     try:
-        body = json.loads(raw, object_pairs_hook=pairs)
+        body = json.loads(raw, object_pairs_hook=_paired)
     except ValueError as error:
         raise bad_request(f"the request body is not JSON: {error}") from error
+    twice = list(_doubled(body, ""))
     if twice:
-        said = ", ".join(f'duplicate field "{name}"' for name in twice)
-        raise bad_request(f"{kind} cannot be handled as a {kind}: strict decoding error: {said}")
+        said = ", ".join(f'duplicate field "{path}"' for path in twice)
+        version = str(body.get("apiVersion") or "").rpartition("/")[2]
+        where = f'{kind} in version "{version}" cannot be handled as a {kind}'
+        raise bad_request(f"{where}: strict decoding error: {said}")
     return body
 
 

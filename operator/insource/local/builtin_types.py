@@ -86,7 +86,8 @@ def mistyped(value: Any, old: Any, node: Node, path: str) -> str | None:
         before = old if isinstance(old, dict) else {}
         for name, item in value.items():
             child = node.properties.get(name) or node.additional
-            wrong = mistyped(item, before.get(name), child, f"{path}.{name}") if child is not None else None
+            inside = f"{path}.{name}" if name in node.properties else path  # Go names fields, not a map's keys
+            wrong = mistyped(item, before.get(name), child, inside) if child is not None else None
             if wrong is not None:
                 return wrong
         return None

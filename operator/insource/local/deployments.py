@@ -162,15 +162,16 @@ class DeploymentController:
     def _write_status(self, deployment: Object, new: Object | None, old: Sequence[Object]) -> float | None:
         metadata = deployment["metadata"]
         present = self._store.get(DEPLOYMENTS, metadata["namespace"], metadata["name"])
-        if new is not None and (revision := str(_revision(new))) != (metadata.get("annotations") or {}).get(REVISION):
-            patch = {"metadata": {"annotations": {REVISION: revision}}}
-            present = self._store.patch(
-                DEPLOYMENTS, metadata["namespace"], metadata["name"], patch, "merge", field_manager=MANAGER
-            )
+        revision = str(_revision(new)) if new is not None else ""
+        new_revision = bool(revision) and revision != (metadata.get("annotations") or {}).get(REVISION)
+        if new_revision:
+            annotations = {**(present["metadata"].get("annotations") or {}), REVISION: revision}
+            present = {**present, "metadata": {**present["metadata"], "annotations": annotations}}
         status, again_s = deployment_status(
             present, new, [held for held in (new, *old) if held is not None], self._env.clock.now()
         )
-        if status != present.get("status"):
+        if new_revision or status != present.get("status"):
+            # In one write, to the status: there an annotation does not make a new generation.
             self._store.update(
                 DEPLOYMENTS,
                 metadata["namespace"],

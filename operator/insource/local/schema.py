@@ -57,17 +57,17 @@ def _fitting(declared: Object) -> Fits:
     return fits
 
 
-def admit(value: Any, node: Node, path: str, unknown: list[str]) -> Any:
+def admit(value: Any, node: Node, path: str, unknown: list[str], *, defaulting: bool = True) -> Any:
     """A fresh copy of `value`: undeclared fields pruned (and named in `unknown`), nulls dropped, defaults filled in."""
     if isinstance(value, dict):
-        return _admit_object(value, node, path, unknown)
+        return _admit_object(value, node, path, unknown, defaulting=defaulting)
     if isinstance(value, list):
         items = node.items or OPEN
-        return [admit(item, items, f"{path}[{i}]", unknown) for i, item in enumerate(value)]
+        return [admit(item, items, f"{path}[{i}]", unknown, defaulting=defaulting) for i, item in enumerate(value)]
     return value
 
 
-def _admit_object(value: Object, node: Node, path: str, unknown: list[str]) -> Object:
+def _admit_object(value: Object, node: Node, path: str, unknown: list[str], *, defaulting: bool) -> Object:
     admitted: Object = {}
     properties, additional, keeps = node.properties, node.additional, node.keeps_unknown
     for name, item in value.items():
@@ -81,10 +81,11 @@ def _admit_object(value: Object, node: Node, path: str, unknown: list[str]) -> O
             if child.nullable or (child.keeps_unknown and child.type == ""):
                 admitted[name] = None
         elif isinstance(item, dict | list):
-            admitted[name] = admit(item, child, f"{path}.{name}" if path else name, unknown)
+            inside = f"{path}.{name}" if path else name
+            admitted[name] = admit(item, child, inside, unknown, defaulting=defaulting)
         else:
             admitted[name] = item
-    for name, default in node.defaulted:
+    for name, default in node.defaulted if defaulting else ():
         if name not in admitted:
             admitted[name] = admit(default, properties[name], path, [])
     return admitted

@@ -7,64 +7,19 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
+from insource.local import label_selectors
 from insource.local.store_errors import Object, bad_request
 
 Test = Callable[[Object], bool]
-_REQUIREMENT = re.compile(
-    r"\s*(?:(?P<absent>!)\s*(?P<absent_key>[\w./-]+)"
-    r"|(?P<key>[\w./-]+)\s*(?:(?P<set>in|notin)\s*\((?P<values>[^()]*)\)|(?P<op>==|=|!=|>|<)\s*(?P<value>[\w./-]*))?"
-    r")\s*(?:,|\Z)"
-)
 
 
 @lru_cache(maxsize=1024)
 def label_test(selector: str) -> Test | None:
     """A test of objects, or None for an empty selector. Raises ApiError 400."""
-    tests = []
-    position = 0
-    while position < len(selector):
-        match = _REQUIREMENT.match(selector, position)
-        if match is None:
-            raise bad_request(f"unable to parse requirement: {selector[position:]!r} in label selector {selector!r}")
-        tests.append(_requirement(match))
-        position = match.end()
-    if not tests:
+    if not label_selectors.parse(selector):
         return None
-
-    def test(obj: Object) -> bool:
-        labels = obj["metadata"].get("labels") or {}
-        return all(requirement(labels) for requirement in tests)
-
-    return test
-
-
-def _requirement(match: re.Match[str]) -> Callable[[dict[str, str]], bool]:
-    if match["absent"]:
-        absent = match["absent_key"]
-        return lambda labels: absent not in labels
-    key = match["key"]
-    if match["set"]:
-        values = {value.strip() for value in match["values"].split(",")}
-        if match["set"] == "in":
-            return lambda labels: labels.get(key) in values
-        return lambda labels: labels.get(key) not in values
-    value = match["value"]
-    if match["op"] in ("=", "=="):
-        return lambda labels: labels.get(key) == value
-    if match["op"] == "!=":
-        return lambda labels: labels.get(key) != value
-    if match["op"] in (">", "<"):
-        if not re.fullmatch(r"-?\d+", value):
-            raise bad_request(f"for 'Gt', 'Lt' operators, the value must be an integer, got {value!r}")
-        sign = 1 if match["op"] == ">" else -1
-        limit = int(value)
-
-        def compared(labels: dict[str, str]) -> bool:
-            found = labels.get(key, "")
-            return re.fullmatch(r"-?\d+", found) is not None and sign * (int(found) - limit) > 0
-
-        return compared
-    return lambda labels: key in labels
+    fits = label_selectors.matcher(selector)
+    return lambda obj: fits(obj["metadata"].get("labels") or {})
 
 
 @lru_cache(maxsize=1024)

@@ -98,6 +98,8 @@ def leaves(value: Any, node: Node) -> Fields:
         return {"f:" + name: leaves(item, node.child(name)) for name, item in value.items()}
     items = node.items or OPEN
     if node.list_type == "map":
+        if items.atomic:
+            return {item_key(node, item): {} for item in value}
         return {item_key(node, item): {".": {}, **leaves(item, items)} for item in value}
     return {item_key(node, item): {} for item in value}
 

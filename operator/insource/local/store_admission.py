@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from insource.env import Env
-from insource.local import managed_fields
+from insource.local import labels, managed_fields
 from insource.local.builtin_types import mistyped
 from insource.local.schema import admit, copied
 from insource.local.schema_nodes import compact
@@ -20,16 +20,10 @@ from insource.local.store_errors import ApiError, Cause, Object, bad_request, co
 from insource.local.store_kinds import ResourceKind
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
-_LABEL_NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]\Z")
 _NAME_RULE = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
     "and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
-_LABEL_RULE = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
-    "and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation "
-    "is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
 _SERVER_METADATA = (
     "uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds",
@@ -69,7 +63,7 @@ class Admission:
         shaped = {**obj, "metadata": metadata}
         if kind.status_subresource and kind.custom:
             shaped.pop("status", None)
-        return self._shaped(kind, shaped, None, validation, patched=False)
+        return self._shaped(kind, shaped, None, validation, obj, patched=False)
 
     def changed(
         self, kind: ResourceKind, obj: Object, old: Object, subresource: str, validation: str, *, patched: bool
@@ -101,35 +95,42 @@ class Admission:
                 shaped.pop("status", None)
                 if "status" in old:
                     shaped["status"] = old["status"]
-        new = self._shaped(kind, shaped, old, validation, patched=patched)
+        new = self._shaped(kind, shaped, old, validation, obj, patched=patched)
         if before.get("deletionTimestamp"):
             self._check_finalizers(kind, new, old)
-        if _generation_rises(kind, old, new):
+        if subresource != "status" and _generation_rises(kind, old, new):
             new["metadata"]["generation"] = before.get("generation", 1) + 1
         return new
 
-    def _shaped(self, kind: ResourceKind, obj: Object, old: Object | None, validation: str, *, patched: bool) -> Object:
+    def _shaped(
+        self, kind: ResourceKind, obj: Object, old: Object | None, validation: str, sent: Object, *, patched: bool
+    ) -> Object:
         unknown: list[str] = []
+        said = str(obj.get("kind") or kind.kind)
         if not kind.custom:
             self._decoded(kind, obj, old)
-        new: Object = admit({"apiVersion": kind.api_version, **obj}, kind.schema, "", unknown)
+        new: Object = admit(
+            {"apiVersion": kind.api_version, **obj}, kind.schema, "", unknown, defaulting=said == kind.kind
+        )
         new["apiVersion"] = kind.api_version
-        self._report(kind, obj, unknown, validation, patched=patched)
+        self._report(kind, sent, unknown, validation, patched=patched)
         if kind.prepare is not None:
             kind.prepare(new, old)
         causes = self._metadata_causes(new, old)
         if kind.check is not None:
             causes += kind.check(new, old)
         if kind.custom:
-            said = "" if obj.get("kind") == kind.kind else str(obj.get("kind", ""))
-            if said:
+            if said != kind.kind:
                 causes.append(Cause("FieldValueInvalid", f'Invalid value: "{said}": must be {kind.kind}', "kind"))
             causes += validate(new, old, kind.schema, "")
+            skipped = SKIPPED_RULES in causes
+            if skipped:
+                causes.remove(SKIPPED_RULES)
             causes += _scale_causes(kind, new)
-            if causes and causes[0].reason == "FieldValueRequired" and SKIPPED_RULES not in causes:
+            if skipped or (causes and causes[0].reason == "FieldValueRequired"):
                 causes.append(SKIPPED_RULES)
         if causes:
-            raise invalid(kind.kind, kind.group, new["metadata"].get("name", ""), causes)
+            raise invalid(said, kind.group, new["metadata"].get("name", ""), causes)
         return new
 
     def _decoded(self, kind: ResourceKind, obj: Object, old: Object | None) -> None:
@@ -149,7 +150,7 @@ class Admission:
         said = "strict decoding error: " + ", ".join(texts)
         if patched:
             cause = Cause("FieldValueInvalid", f"Invalid value: {compact(compact(obj))}: {said}", "patch")
-            raise invalid(kind.kind, kind.group, obj["metadata"].get("name", ""), [cause])
+            raise invalid("", "", "", [cause])
         raise bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {said}')
 
     def _metadata_causes(self, new: Object, old: Object | None) -> list[Cause]:
@@ -170,8 +171,8 @@ class Admission:
             for key, value in values.items():
                 if not isinstance(value, str):
                     raise bad_request(f"metadata.{part}.{key} must be a string, got {compact(value)}")
-                if part == "labels" and value and (len(value) > 63 or not _LABEL_NAME.match(value)):
-                    text = f"Invalid value: {compact(value)}: {_LABEL_RULE}"
+                if part == "labels" and not labels.is_value(value):
+                    text = f"Invalid value: {compact(value)}: {labels.VALUE_RULE}"
                     causes.append(Cause("FieldValueInvalid", text, "metadata.labels"))
         return causes
 
@@ -195,9 +196,9 @@ class Admission:
         if uid and uid != before["uid"]:
             if patched:
                 cause = Cause("FieldValueInvalid", f"Invalid value: {compact(uid)}: field is immutable", "metadata.uid")
-                raise invalid(kind.kind, kind.group, before["name"], [cause])
+                raise invalid(kind.kind, kind.group, before["name"], _as_often(kind, cause))
             why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {before['uid']}"
-            raise conflict(kind.plural, kind.group, before["name"], why)
+            raise conflict(kind.plural, kind.group, before["name"], _storage_error(kind, before, why))
         if version and version != "0" and version != before["resourceVersion"]:
             raise conflict(kind.plural, kind.group, before["name"])
         if not patched and kind.custom and (not version or version == "0"):
@@ -209,12 +210,13 @@ class Admission:
         had = old["metadata"].get("finalizers") or []
         added = [name for name in new["metadata"].get("finalizers") or [] if name not in had]
         if added:
+            named = "[]string{" + ", ".join(compact(name) for name in added) + "}"
             text = (
                 "Forbidden: no new finalizers can be added if the object is being deleted, "
-                f"found new finalizers {compact(added)}"
+                f"found new finalizers {named}"
             )
             cause = Cause("FieldValueForbidden", text, "metadata.finalizers")
-            raise invalid(kind.kind, kind.group, old["metadata"]["name"], [cause])
+            raise invalid(kind.kind, kind.group, old["metadata"]["name"], _as_often(kind, cause))
 
     def owned(
         self, kind: ResourceKind, old: Object | None, new: Object, sent: Object, manager: str, subresource: str
@@ -235,6 +237,18 @@ class Admission:
         result = managed_fields.after_update(old, new, list(entries), kind.schema, manager, subresource, self.now())
         if result:
             new["metadata"]["managedFields"] = result
+
+
+def _as_often(kind: ResourceKind, cause: Cause) -> list[Cause]:
+    """The API server checks a custom kind's metadata in two places, and names the cause in both."""
+    return [cause, cause] if kind.custom else [cause]
+
+
+def _storage_error(kind: ResourceKind, metadata: Object, why: str) -> str:
+    """As it reaches a client from the storage, key and all."""
+    place = (kind.group if kind.custom else "", kind.plural, metadata.get("namespace", ""), metadata["name"])
+    key = "/registry/" + "/".join(filter(None, place))
+    return f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: {why}"
 
 
 def check_type(kind: ResourceKind, obj: Object) -> None:
@@ -269,6 +283,10 @@ def _scale_causes(kind: ResourceKind, obj: Object) -> list[Cause]:
         value = value.get(name) if isinstance(value, dict) else None
     if isinstance(value, int) and value < 0:
         return [Cause("FieldValueInvalid", f"Invalid value: {value}: should be a non-negative integer", path)]
+    if value is not None and type(value) is not int:
+        go_type = {str: "string", bool: "bool", float: "float64", list: "[]interface {}"}.get(type(value), "map")
+        why = f"{path} accessor error: {value} is of the type {go_type}, expected int64"
+        return [Cause("FieldValueInvalid", f"Invalid value: 0: {why}", path)]
     return []
 
 

@@ -32,7 +32,7 @@ class ApiError(Exception):
     code: int
     reason: str
     message: str
-    details: Object = field(default_factory=dict)
+    details: Object | None = field(default_factory=dict)
     metadata: Object = field(default_factory=dict)
     """The Status' own metadata: only an expired `continue` token fills it."""
 
@@ -50,7 +50,7 @@ class ApiError(Exception):
         }
         if self.reason:
             status["reason"] = self.reason
-        if self.details or self.reason in ("NotAcceptable", "Invalid"):
+        if self.details or (self.details is not None and self.reason in ("NotAcceptable", "Invalid")):
             status["details"] = self.details
         return {**status, "code": self.code}
 
@@ -113,7 +113,7 @@ def expired(message: str) -> ApiError:
 
 def invalid(kind: str, group: str, name: str, causes: Sequence[Cause]) -> ApiError:
     """422: the object breaks its schema. `kind` is the Kind, not the plural."""
-    texts = [cause.text() for cause in causes]
+    texts = list(dict.fromkeys(cause.text() for cause in causes))
     body = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
     details = _details(group, kind, name)
     details["causes"] = _causes(causes)

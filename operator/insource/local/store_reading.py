@@ -104,8 +104,12 @@ def _token(version: int, start: str) -> str:
 
 def _read_token(token: str) -> tuple[int, str]:
     try:
-        said = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode("utf-8", "replace")
+        said = json.loads(text)
         version, start = int(said["rv"]), str(said["start"])
+    except json.JSONDecodeError as error:
+        why = f"invalid character '{error.doc[error.pos]}' looking for beginning of value" if error.doc else "empty"
+        raise bad_request(f"invalid continue token: continue key is not valid: {why}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise bad_request(f"invalid continue token: continue key is not valid: {error}") from error
     if version < 0:

@@ -296,12 +296,23 @@ _BUILTIN: dict[tuple[str, str], tuple[Columns, Cells]] = {
         ],
     ),
     ("apiextensions.k8s.io", "customresourcedefinitions"): (
-        [("Name", "string", 0), ("Scope", "string", 0), ("Versions", "string", 0), ("Created At", "date", 0)],
+        [
+            *((name, "string", 0) for name in ("Name", "Scope", "Versions")),
+            ("Created At", "date", 0),
+            *((name, "string", 1) for name in ("Group", "Kind", "ShortNames")),
+            ("Established", "boolean", 1),
+        ],
         lambda o, _: [
             o["metadata"]["name"],
             o["spec"].get("scope"),
             ",".join(v["name"] + ("(storage)" if v.get("storage") else "") for v in o["spec"]["versions"]),
             o["metadata"].get("creationTimestamp"),
+            o["spec"]["group"],
+            o["spec"]["names"]["kind"],
+            ",".join(o["spec"]["names"].get("shortNames") or []),
+            any(
+                c["type"] == "Established" and c["status"] == "True" for c in lookup(o, ("status", "conditions")) or []
+            ),
         ],
     ),
 }
