@@ -219,7 +219,7 @@ def decode(body: bytes) -> Object:
 # --- writing: only a Status, for a client that would read nothing else
 
 
-def _varint(number: int) -> bytes:
+def _number(number: int) -> bytes:
     found = bytearray()
     while number > 0x7F:
         found.append(number & 0x7F | 0x80)
@@ -229,13 +229,13 @@ def _varint(number: int) -> bytes:
 
 def _field(number: int, value: bytes | str) -> bytes:
     raw = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | 2) + _varint(len(raw)) + raw
+    return _number(number << 3 | 2) + _number(len(raw)) + raw
 
 
 def status(message: str, reason: str, code: int) -> bytes:
     """A v1 Status of a failure, in the envelope that `decode` reads."""
     list_meta = _field(1, "") + _field(2, "") + _field(3, "")
     said = _field(2, "Failure") + _field(3, message) + _field(4, reason)
-    body = _field(1, list_meta) + said + _varint(6 << 3) + _varint(code)
+    body = _field(1, list_meta) + said + _number(6 << 3) + _number(code)
     type_meta = _field(1, "v1") + _field(2, "Status")
     return MAGIC + _field(1, type_meta) + _field(2, body) + _field(3, "") + _field(4, "")
