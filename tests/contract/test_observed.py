@@ -44,5 +44,5 @@ def test_nothing_is_observed_that_was_not_recorded(seen: Any, scenario: str) -> 
     assert set(seen(scenario)) == {name for name, (its, _) in GOLDEN.items() if its == scenario}
 
 
-def test_there_are_as_many_as_the_research_counts() -> None:
-    assert len(GOLDEN) == 195
+def test_there_are_no_fewer_than_the_research_counts() -> None:
+    assert len(GOLDEN) >= 195

@@ -14,13 +14,14 @@ from aiohttp import web
 from insource.local import apiserver_answers as answers
 from insource.local import apiserver_requests as requests
 from insource.local import events_alias
-from insource.local.apiserver_call import Call, is_flagged
+from insource.local.apiserver_call import Call
 from insource.local.apiserver_documents import as_form, as_json, described, no_page, refused
 from insource.local.apiserver_reviews import STATELESS, review
 from insource.local.apiserver_streams import PodLogs, stream_log, stream_watch
 from insource.local.auth import API_AUDIENCE, Tokens, User
+from insource.local.list_options import ListOptions, check_version, is_true, list_options, whole_number
 from insource.local.store import Store
-from insource.local.store_errors import ApiError, Cause, Object, bad_request, invalid, unsupported
+from insource.local.store_errors import ApiError, Object, bad_request, unsupported
 from insource.local.store_kinds import ResourceKind
 
 VERSION = {"major": "1", "minor": "37", "gitVersion": "v1.37.0+insource", "platform": "linux/amd64"}
@@ -105,8 +106,6 @@ class _Server:
             raise ApiError(401, "Unauthorized", "Unauthorized")
         return found[0]
 
-    # --- what is served
-
     # --- reading
 
     async def _get(self, call: Call) -> web.StreamResponse:
@@ -124,35 +123,25 @@ class _Server:
         return self._object(call, obj)
 
     async def _collection(self, call: Call) -> web.StreamResponse:
-        query, target = call.query, call.target
-        selectors = {
-            "label_selector": query.get("labelSelector", ""),
-            "field_selector": query.get("fieldSelector", ""),
-        }
-        if "watch" in query and requests.is_true(query["watch"]):
-            return await self._watch(call, selectors)
-        version = query.get("resourceVersion", "")
-        if query.get("resourceVersionMatch") and not version:
-            text = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
-            cause = Cause("FieldValueForbidden", text, "resourceVersionMatch")
-            raise invalid("ListOptions", "meta.k8s.io", "", [cause])
-        self._check_version(version)
-        if query.get("resourceVersionMatch") == "Exact" and version != str(self._store.resource_version):
-            raise unsupported("resourceVersionMatch=Exact of an older version")
+        options = list_options(call.query)
+        if options.watch:
+            return await self._watch(call, options)
+        self._check_version(options.resource_version)
         page = events_alias.list_page(
             self._store,
             call.kind,
-            target.namespace,
-            limit=requests.number(query, "limit") or 0,
-            continue_=query.get("continue", ""),
-            **selectors,
+            call.target.namespace,
+            label_selector=options.label_selector,
+            field_selector=options.field_selector,
+            limit=options.limit,
+            continue_=options.continue_,
+            exact_version=options.exact_version,
         )
         return as_form(answers.many(call.kind, page, call.form, self._now()), call.form)
 
     def _check_version(self, version: str) -> None:
         """A read may not ask for a version that is still to come."""
-        if version and not version.isdigit():
-            raise bad_request(f"resourceVersion: Invalid value: {version!r}")
+        check_version(version)
         if version and int(version) > self._store.resource_version:
             raise ApiError(
                 504,
@@ -164,26 +153,18 @@ class _Server:
                 },
             )
 
-    async def _watch(self, call: Call, selectors: dict[str, str]) -> web.StreamResponse:
-        query = call.query
-        initial = requests.is_true(query.get("sendInitialEvents")) if "sendInitialEvents" in query else False
-        if initial and query.get("resourceVersionMatch") != "NotOlderThan":
-            text = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            raise invalid(
-                "ListOptions", "meta.k8s.io", "", [Cause("FieldValueForbidden", text, "resourceVersionMatch")]
-            )
-        bookmarks = requests.is_true(query.get("allowWatchBookmarks")) if "allowWatchBookmarks" in query else False
-        limit = requests.number(query, "timeoutSeconds")
+    async def _watch(self, call: Call, options: ListOptions) -> web.StreamResponse:
         watch = events_alias.watch(
             self._store,
             call.kind,
             call.target.namespace,
-            resource_version=query.get("resourceVersion", ""),
-            initial_events=initial,
-            **selectors,
+            label_selector=options.label_selector,
+            field_selector=options.field_selector,
+            resource_version=options.resource_version,
+            initial_events=bool(options.initial_events),
         )
         try:
-            return await stream_watch(self._store, call, watch, bookmarks=bookmarks, limit_s=limit)
+            return await stream_watch(self._store, call, watch, bookmarks=options.bookmarks, limit_s=options.timeout_s)
         finally:
             watch.close()
 
@@ -233,7 +214,7 @@ class _Server:
         options = call.writing()
         if form == "apply":
             options["field_manager"] = call.query.get("fieldManager", "")
-            options["force"] = is_flagged(call.query, "force")
+            options["force"] = is_true(call.query.get("force"))
         before = events_alias.find(self._store, call.kind, target.namespace, target.name)
         obj = events_alias.patch(
             self._store, call.kind, target.namespace, target.name, patch, form,
@@ -249,7 +230,7 @@ class _Server:
         if not isinstance(options, dict):
             raise bad_request("DeleteOptions must be an object")
         query = call.query
-        grace = options.get("gracePeriodSeconds", requests.number(query, "gracePeriodSeconds"))
+        grace = options.get("gracePeriodSeconds", whole_number(query, "gracePeriodSeconds"))
         propagation = options.get("propagationPolicy") or query.get("propagationPolicy") or ""
         if options.get("orphanDependents"):
             propagation = "Orphan"

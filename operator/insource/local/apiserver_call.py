@@ -46,8 +46,3 @@ class Call:
             "field_validation": self.validation,
             "dry_run": requests.is_dry_run(self.query),
         }
-
-
-def is_flagged(query: Mapping[str, str], name: str) -> bool:
-    """Whether a parameter is there and true (`?force`, `?force=true`)."""
-    return name in query and requests.is_true(query[name])

@@ -149,17 +149,3 @@ def is_dry_run(query: Mapping[str, str]) -> bool:
 
 def field_manager(query: Mapping[str, str], user_agent: str) -> str:
     return query.get("fieldManager") or user_agent.partition("/")[0] or "unknown"
-
-
-def is_true(text: str | None) -> bool:
-    return text is not None and text.lower() in ("true", "1", "")
-
-
-def number(query: Mapping[str, str], name: str) -> int | None:
-    """Raises ApiError 400 if the parameter is there and is no whole number."""
-    text = query.get(name)
-    if not text:
-        return None
-    if not text.isdigit():
-        raise bad_request(f"the query parameter {name} must be a whole number, got {text!r}")
-    return int(text)

@@ -9,9 +9,9 @@ from typing import Protocol
 from aiohttp import web
 
 from insource.local import apiserver_answers as answers
-from insource.local import apiserver_requests as requests
 from insource.local import events_alias
-from insource.local.apiserver_call import Call, is_flagged
+from insource.local.apiserver_call import Call
+from insource.local.list_options import is_true, whole_number
 from insource.local.store import Store
 from insource.local.store_errors import bad_request, unsupported
 from insource.local.watch import Watch
@@ -92,11 +92,11 @@ async def stream_log(store: Store, logs: PodLogs | None, call: Call) -> web.Stre
         target.namespace or "",
         target.name,
         container or containers[0],
-        follow=is_flagged(query, "follow"),
-        tail_lines=requests.number(query, "tailLines"),
-        previous=is_flagged(query, "previous"),
-        timestamps=is_flagged(query, "timestamps"),
-        since_seconds=requests.number(query, "sinceSeconds"),
+        follow=is_true(query.get("follow")),
+        tail_lines=whole_number(query, "tailLines"),
+        previous=is_true(query.get("previous")),
+        timestamps=is_true(query.get("timestamps")),
+        since_seconds=whole_number(query, "sinceSeconds"),
     )
     # The first piece is asked for before the headers go out, so that a refusal is still a Status.
     first = await anext(lines, None)

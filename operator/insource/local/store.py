@@ -83,11 +83,12 @@ class Store:
         field_selector: str = "",
         limit: int = 0,
         continue_: str = "",
+        exact_version: int | None = None,
     ) -> Page:
-        """All namespaces if `namespace` is None. Raises 410 for too old a token, 400 for a bad selector."""
+        """All namespaces if `namespace` is None. Raises 410 for too old a token or version, 400 for a bad selector."""
         found = self.kinds.resolve(kind)
         test = self._test(found, label_selector, field_selector)
-        return read_page(self.state, found, namespace, test, limit, continue_)
+        return read_page(self.state, found, namespace, test, limit, continue_, exact_version)
 
     def owned_by(self, uid: str) -> List[Object]:
         """Objects with an owner reference to `uid`, of any kind, by an index."""

@@ -24,7 +24,13 @@ class Page:
 
 
 def read_page(
-    state: State, kind: ResourceKind, namespace: str | None, test: Test | None, limit: int, continue_: str
+    state: State,
+    kind: ResourceKind,
+    namespace: str | None,
+    test: Test | None,
+    limit: int,
+    continue_: str,
+    exact_version: int | None = None,
 ) -> Page:
     """One page of the objects that pass `test`. Raises ApiError 410 for too old a token, 400 for a bad one."""
     version, start = state.resource_version, ""
@@ -35,6 +41,12 @@ def read_page(
         except ApiError as error:
             raise ApiError(410, "Expired", error.message, metadata={"continue": _token(-1, start)}) from error
         objects = [obj for obj in objects if _place(obj) >= start]
+    elif exact_version is not None and exact_version != version:
+        version = exact_version
+        try:
+            objects = state.snapshot(kind.ref, namespace, version)
+        except ApiError as error:
+            raise expired("The resourceVersion for the provided list is too old.") from error
     else:
         objects = list(state.objects(kind.ref, namespace))
     items = objects if test is None else [obj for obj in objects if test(obj)]
@@ -88,7 +100,8 @@ def bookmark(state: State, kind: ResourceKind, *, initial_events_end: bool = Fal
 
 def _version(text: str) -> int:
     if not text.isdigit():
-        raise ApiError(500, "", f'strconv.ParseUint: parsing "{text}": invalid syntax')
+        why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise ApiError(500, "", f'resourceVersion: Invalid value: "{text}": {why}')
     return int(text)
 
 

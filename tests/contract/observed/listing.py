@@ -7,6 +7,21 @@ from typing import Any
 from tests.contract.observed.observer import TABLE, Observer, config_map, quoted, said, widget
 
 SELECTORS = ("i in (1,2)", "i notin (1,2),e", "!i", "i!=1,e=x", "i,e==x", "i>0,i<3")
+BAD_SELECTORS = (
+    "a in b", "a in (b", ",a", "a,,b", "a=b,", "!", "a b", "(", "a in (b c)", "a notin", "a>", "a>x", "a!", "=b",
+    "a=b=c", "!a=b", "-a", "a=-b", "a in (b),", "a='b'", "a/b/c=d",
+)  # fmt: skip
+BAD_QUERIES = (
+    "resourceVersion=0&resourceVersionMatch=Exact",
+    "resourceVersion=5&resourceVersionMatch=Foo",
+    "resourceVersion=abc",
+    "resourceVersion=abc&watch=1",
+    "resourceVersion=5&resourceVersionMatch=Exact&watch=1",
+    "limit=abc",
+    "timeoutSeconds=x&watch=1",
+    "sendInitialEvents=true",
+    "continue=abc&resourceVersion=5&resourceVersionMatch=Exact",
+)
 _OURS = "labelSelector=e%3Dx"
 
 
@@ -59,6 +74,24 @@ def selectors(o: Observer) -> None:
     o.see("future-rv", said(o.get(f"{o.configmaps}?resourceVersion=999999999")))
     o.see("rvmatch-exact-missing", said(o.get(f"{o.configmaps}?resourceVersionMatch=Exact")))
     o.see("get-future-rv", o.get(f"{o.configmaps}/p1?resourceVersion=999999999").status)
+
+
+def odd_queries(o: Observer) -> None:
+    """Options that cannot be read, or do not go together; beyond those of the research."""
+    for selector in BAD_SELECTORS:
+        o.see(f"sel-bad {selector}", said(o.get(f"{o.configmaps}?labelSelector={quoted(selector)}")))
+    for query in BAD_QUERIES:
+        o.see(f"query-bad {query}", said(o.get(f"{o.configmaps}?{query}")))
+    made = o.post(o.secrets, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}})
+    then = made.body["metadata"]["resourceVersion"]
+    o.delete(f"{o.secrets}/s")
+    exact = o.get(f"{o.secrets}?resourceVersion={then}&resourceVersionMatch=Exact")
+    version = exact.body["metadata"]["resourceVersion"]
+    o.see("rvmatch-exact-before-a-deletion", [exact.status, _names(exact.body), version == then])
+    limited = o.get(f"{o.secrets}?resourceVersion={then}&limit=5")
+    o.see("limit-with-rv-is-exact", [limited.status, _names(limited.body)])
+    later = o.get(f"{o.secrets}?resourceVersion={then}&resourceVersionMatch=NotOlderThan")
+    o.see("rvmatch-not-older", [later.status, _names(later.body)])
 
 
 def shapes(o: Observer) -> None:

@@ -32,6 +32,7 @@ SCENARIOS: dict[str, Callable[[Observer], None]] = {
     "scales": workloads.scales,
     "pages": listing.pages,
     "selectors": listing.selectors,
+    "odd-queries": listing.odd_queries,
     "shapes": listing.shapes,
     "watches": watching.watches,
     "finalizers": deleting.finalizers,
