@@ -1,4 +1,4 @@
-"""What a client may ask of a list or a watch, read and checked as the API server does (meta.k8s.io ListOptions). Pure."""
+"""What a client may ask of a list or a watch, read and checked as the API server does (ListOptions). Pure."""
 
 from __future__ import annotations
 
