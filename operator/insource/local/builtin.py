@@ -255,6 +255,7 @@ def builtin_kinds() -> tuple[ResourceKind, ...]:
         ResourceKind(
             "", "v1", "namespaces", "namespace", "Namespace", False, ("ns",), (), True, schemas.PLAIN,
             prepare=_prepare_namespace, selectable_fields=("status.phase",),
+            verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
         ),
         ResourceKind(
             "", "v1", "pods", "pod", "Pod", True, ("po",), ("all",), True, schemas.POD,

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterable
 
 from insource.local.store_errors import Object
 from insource.local.store_kinds import Kinds, ResourceKind
 
+_CUSTOM_ORDER = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+_STORED_AS = {
+    ("apiextensions.k8s.io", "customresourcedefinitions"): "apiextensions.k8s.io/v1beta1",
+    ("events.k8s.io", "events"): "/v1",
+}
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 REVIEWS = {
     ("authentication.k8s.io", "v1"): {"tokenreviews": "TokenReview", "selfsubjectreviews": "SelfSubjectReview"},
@@ -32,7 +39,9 @@ def groups(kinds: Kinds) -> dict[GroupVersion, list[ResourceKind]]:
 def _subresources(kind: ResourceKind) -> list[tuple[str, str, str, str, list[str]]]:
     """(name, group, version, kind, verbs) of each."""
     change = ["get", "patch", "update"]
-    found = []
+    found: list[tuple[str, str, str, str, list[str]]] = []
+    if kind.ref == ("", "namespaces"):
+        found.append(("finalize", kind.group, kind.version, kind.kind, ["update"]))
     if kind.status_subresource:
         found.append(("status", kind.group, kind.version, kind.kind, change))
     if kind.scale is not None:
@@ -41,7 +50,7 @@ def _subresources(kind: ResourceKind) -> list[tuple[str, str, str, str, list[str
         found.append(("log", kind.group, kind.version, kind.kind, ["get"]))
     if "token" in kind.subresources:
         found.append(("token", "authentication.k8s.io", "v1", "TokenRequest", ["create"]))
-    return found
+    return sorted(found)
 
 
 def aggregated(served: Iterable[tuple[GroupVersion, list[ResourceKind]]]) -> Object:
@@ -52,7 +61,7 @@ def aggregated(served: Iterable[tuple[GroupVersion, list[ResourceKind]]]) -> Obj
             resources.append(
                 {
                     "resource": plural,
-                    "responseKind": {"group": group, "version": version, "kind": review},
+                    "responseKind": {"group": "", "version": "", "kind": review},
                     "scope": "Cluster",
                     "singularResource": review.lower(),
                     "verbs": ["create"],
@@ -69,12 +78,17 @@ def aggregated(served: Iterable[tuple[GroupVersion, list[ResourceKind]]]) -> Obj
 
 
 def _aggregated_kind(kind: ResourceKind) -> Object:
+    def response_kind(group: str, version: str, name: str) -> Object:
+        # A built-in kind's own group and version are not said again.
+        own = not kind.custom and (group, version) == (kind.group, kind.version)
+        return {"group": "" if own else group, "version": "" if own else version, "kind": name}
+
     described: Object = {
         "resource": kind.plural,
-        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "responseKind": response_kind(kind.group, kind.version, kind.kind),
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular,
-        "verbs": list(kind.verbs),
+        "verbs": _verbs(kind),
     }
     if kind.short_names:
         described["shortNames"] = list(kind.short_names)
@@ -83,7 +97,7 @@ def _aggregated_kind(kind: ResourceKind) -> Object:
     subresources = [
         {
             "subresource": name,
-            "responseKind": {"group": group, "version": version, "kind": response},
+            "responseKind": response_kind(group, version, response),
             "verbs": verbs,
         }
         for name, group, version, response, verbs in _subresources(kind)
@@ -91,6 +105,18 @@ def _aggregated_kind(kind: ResourceKind) -> Object:
     if subresources:
         described["subresources"] = subresources
     return described
+
+
+def _verbs(kind: ResourceKind) -> list[str]:
+    """In the order in which a real server lists them."""
+    order = _CUSTOM_ORDER if kind.custom else sorted(kind.verbs)
+    return [verb for verb in order if verb in kind.verbs]
+
+
+def _storage_version_hash(kind: ResourceKind) -> str:
+    """Of the version in which objects are stored. Source: k8s.io/apiserver, discovery/storageversionhash.go."""
+    said = f"{_STORED_AS.get(kind.ref, f'{kind.group}/{kind.version}')}/{kind.kind}"
+    return base64.b64encode(hashlib.sha256(said.encode()).digest()[:8]).decode()
 
 
 def group_list(served: Iterable[GroupVersion]) -> Object:
@@ -112,7 +138,8 @@ def resource_list(pair: GroupVersion, kinds: list[ResourceKind]) -> Object:
             "singularName": kind.singular,
             "namespaced": kind.namespaced,
             "kind": kind.kind,
-            "verbs": list(kind.verbs),
+            "verbs": _verbs(kind),
+            "storageVersionHash": _storage_version_hash(kind),
         }
         if kind.short_names:
             described["shortNames"] = list(kind.short_names)

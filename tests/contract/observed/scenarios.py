@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tests.contract.observed import applying, deleting, identity, listing, validation, watching, workloads
+from tests.contract.observed import applying, deleting, discovery, identity, listing, validation, watching, workloads
 from tests.contract.observed.observer import DEADLINE_S, Observer
 from tests.servers import ApiServer
 
@@ -30,6 +30,7 @@ SCENARIOS: dict[str, Callable[[Observer], None]] = {
     "odd-bodies": applying.odd_bodies,
     "deployments": workloads.deployments,
     "scales": workloads.scales,
+    "discovery": discovery.discovery,
     "pages": listing.pages,
     "selectors": listing.selectors,
     "odd-queries": listing.odd_queries,
