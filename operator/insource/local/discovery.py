@@ -50,7 +50,7 @@ def _subresources(kind: ResourceKind) -> list[tuple[str, str, str, str, list[str
         found.append(("log", kind.group, kind.version, kind.kind, ["get"]))
     if "token" in kind.subresources:
         found.append(("token", "authentication.k8s.io", "v1", "TokenRequest", ["create"]))
-    return sorted(found)
+    return found if kind.custom else sorted(found)
 
 
 def aggregated(served: Iterable[tuple[GroupVersion, list[ResourceKind]]]) -> Object:
