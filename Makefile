@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 DATA ?= .insource
 STAMP := $(VENV)/.ready
 
-.PHONY: demo up down test cluster-build cluster-test check format bench-reconcile bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api generate clean
+.PHONY: demo up down test cluster-build cluster-test check format bench-reconcile bench-reconcile-real bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api generate clean
 
 demo: $(STAMP)
 	@$(BIN)/python -m insource demo $(if $(STEP),--step $(STEP)) --data $(DATA)
@@ -46,7 +46,7 @@ generate: $(STAMP)
 	@$(BIN)/python -m insource.local.typegen
 	@$(BIN)/python -m bench.performance
 
-bench-reconcile bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api: $(STAMP)
+bench-reconcile bench-reconcile-real bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api: $(STAMP)
 	@$(BIN)/python -m bench.$(subst -,_,$(patsubst bench-%,%,$@))
 
 $(STAMP): requirements/dev.txt requirements/tools.txt pyproject.toml

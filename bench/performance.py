@@ -25,6 +25,7 @@ COMMANDS = {
     "gateway": "make bench-gateway",
     "gateway_faults": "make bench-gateway-faults",
     "reconcile": "make bench-reconcile",
+    "reconcile_real": "make bench-reconcile-real",
     "ledger": "make bench-ledger",
     "upload_memory": "make bench-upload-memory",
     "embedded_api": "make bench-embedded-api",

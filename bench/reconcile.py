@@ -94,6 +94,10 @@ class Process:
         if self._child.poll() is not None:
             raise RuntimeError(f"it ended with {self._child.returncode}:\n{self._log.read_text()[-3000:]}")
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it, and wait for nothing."""
+        self._child.send_signal(number)
+
     def stop(self) -> None:
         """SIGTERM, then SIGKILL after 20 s."""
         if self._child.poll() is None:

@@ -19,7 +19,10 @@ _CAPACITY = {"cpu": "64", "memory": "512Gi", "pods": "200", "nvidia.com/gpu": st
 
 @contextmanager
 def kwok(plane: ControlPlane, *, nodes: int) -> Iterator[None]:
-    """`nodes` accelerator nodes of eight GPUs, until the block ends. The pods stay as they were."""
+    """`nodes` accelerator nodes of eight GPUs, until the block ends.
+
+    Pods get addresses of 198.18.0.0/16, the range for benchmarks: nobody answers there.
+    """
     port, node_port = free_ports(2)
     configuration = plane.folder / "kwok.yaml"
     configuration.write_text(yaml.safe_dump(_configuration(node_port)))
@@ -28,7 +31,7 @@ def kwok(plane: ControlPlane, *, nodes: int) -> Iterator[None]:
         "kwok",
         [
             plane.binaries.kwok, "--kubeconfig", plane.kubeconfig("kwok"), "--config", configuration, *stages,
-            "--manage-all-nodes=true", "--node-lease-duration-seconds=40", "--cidr=10.0.0.1/24",
+            "--manage-all-nodes=true", "--node-lease-duration-seconds=40", "--cidr=198.18.0.1/16",
             "--node-ip=127.0.0.1", f"--server-address=127.0.0.1:{port}",
         ],
         plane.folder,
