@@ -97,7 +97,7 @@ class ControlPlane:
             "--service-cluster-ip-range", "10.96.0.0/16", "--endpoint-reconciler-type", "none",
             "--audit-policy-file", policy, "--audit-log-path", self.audit_log,
             "--audit-log-mode", "batch" if self.fast else "blocking", "--audit-log-maxsize", "2000",
-            "--shutdown-delay-duration", "0s", "--profiling=false", *self.api_flags,
+            "--shutdown-delay-duration", "0s", f"--profiling={str(self.fast).lower()}", *self.api_flags,
         )  # fmt: skip
         wait_until(self.ready, self._alive("etcd", "kube-apiserver"), "kube-apiserver")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -247,6 +248,31 @@ def _check_revision(obj: Object, old: Object | None) -> list[Cause]:
     return []
 
 
+_MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)\Z")
+
+
+def _prepare_lease(obj: Object, _old: Object | None) -> None:
+    for name in ("acquireTime", "renewTime"):
+        said = (obj.get("spec") or {}).get(name)
+        if said is not None and not _MICRO_TIME.match(said):
+            tail = said[19:] or ""
+            why = f'parsing time "{said}" as "2006-01-02T15:04:05.000000Z07:00": cannot parse "{tail}" as ".000000"'
+            raise _decoding("Lease", why)
+
+
+def _check_lease(obj: Object, _old: Object | None) -> list[Cause]:
+    spec = obj.get("spec") or {}
+    causes = []
+    seconds, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    if seconds is not None and seconds <= 0:
+        said = f"Invalid value: {seconds}: must be greater than 0"
+        causes.append(Cause("FieldValueInvalid", said, "spec.leaseDurationSeconds"))
+    if transitions is not None and transitions < 0:
+        said = f"Invalid value: {transitions}: must be greater than or equal to 0"
+        causes.append(Cause("FieldValueInvalid", said, "spec.leaseTransitions"))
+    return causes
+
+
 @cache
 def builtin_kinds() -> tuple[ResourceKind, ...]:
     """All built-in kinds that are stored."""
@@ -327,6 +353,7 @@ def builtin_kinds() -> tuple[ResourceKind, ...]:
         ),
         ResourceKind(
             "coordination.k8s.io", "v1", "leases", "lease", "Lease", True, (), (), False, schemas.PLAIN,
+            prepare=_prepare_lease, check=_check_lease,
         ),
         ResourceKind(
             "events.k8s.io", "v1", "events", "event", "Event", True, ("ev",), (), False,

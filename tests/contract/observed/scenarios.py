@@ -25,6 +25,7 @@ SCENARIOS: dict[str, Callable[[Observer], None]] = {
     "unknown-fields": validation.unknown_fields,
     "dry-runs": validation.dry_runs,
     "built-in": validation.built_in,
+    "leases": validation.leases,
     "ownership": applying.ownership,
     "status-and-metadata": applying.status_and_metadata,
     "odd-bodies": applying.odd_bodies,

@@ -23,6 +23,17 @@ BAD: dict[str, dict[str, Any]] = {
 }
 
 
+LEASE_CHANGES: dict[str, dict[str, Any]] = {
+    "given-up": {"holderIdentity": "", "leaseDurationSeconds": 1},
+    "no-duration": {"leaseDurationSeconds": 0},
+    "negative": {"leaseDurationSeconds": -1, "leaseTransitions": -1},
+    "renewed": {"renewTime": "2026-11-24T12:00:00.123456Z"},
+    "whole-seconds": {"renewTime": "2026-11-24T12:00:00Z"},
+    "milliseconds": {"renewTime": "2026-11-24T12:00:00.123Z"},
+    "typed": {"leaseDurationSeconds": "x"},
+}
+
+
 def refusals(o: Observer) -> None:
     for name, spec in BAD.items():
         o.see(f"422-{name}", said(o.post(o.widgets, widget("bad", **spec))))
@@ -90,3 +101,14 @@ def built_in(o: Observer) -> None:
     o.see("cm-no-generation", made.body["metadata"].get("generation"))
     number = {**config, "metadata": {"name": "c1"}, "data": {"a": 1}}
     o.see("cm-422", said(o.post(f"{o.configmaps}?fieldValidation=Strict", number)))
+
+
+def leases(o: Observer) -> None:
+    """Beyond the research: what the elector relies on."""
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{o.namespace}/leases"
+    made = o.post(path, {"metadata": {"name": "l"}, "spec": {"holderIdentity": "a", "leaseDurationSeconds": 6}})
+    o.see("lease-create", spec_of(made))
+    for name, spec in LEASE_CHANGES.items():
+        o.see(f"lease-{name}", spec_of(o.merge(f"{path}/l", {"spec": spec})))
+    stale = {"metadata": {"resourceVersion": made.body["metadata"]["resourceVersion"]}, "spec": {"holderIdentity": "b"}}
+    o.see("lease-stale-holder", said(o.merge(f"{path}/l", stale)))
