@@ -36,6 +36,8 @@ class Watched(BenchCluster):
         self.by: dict[str, Counter[str]] = {name: Counter() for name in TOKENS}
         self.paths: dict[str, list[str]] = {name: [] for name in TOKENS}
         self.cut_off = ""
+        self.takes_s = 0.0
+        """How long a write of the Lease takes. As on a real server, nothing is written for a client that has left."""
 
     @web.middleware
     async def count(
@@ -51,6 +53,10 @@ class Watched(BenchCluster):
             kinds = (kind for kind in ("leases", "events") if f"/{kind}" in request.path)
             self.by[name][next(kinds, "other")] += 1
             self.paths[name].append(request.path)
+            if self.takes_s and "/leases" in request.path:
+                await asyncio.sleep(self.takes_s)
+                if request.transport is None or request.transport.is_closing():
+                    raise web.HTTPGatewayTimeout
         return await super().count(request, handler)
 
     @property
@@ -160,6 +166,16 @@ async def test_a_leader_that_stops_well_hands_over_at_once(tmp_path: Path) -> No
         await one.task
         await served(cluster, 1)
         assert cluster.holder == "two"
+
+
+async def test_a_leader_that_stops_waits_until_the_lease_is_given_up(tmp_path: Path) -> None:
+    async with two(tmp_path) as (cluster, one, second):
+        await served(cluster, 0)
+        second.task.cancel()
+        cluster.takes_s = 0.2
+        one.stop.set()
+        await one.task
+        assert cluster.holder == ""
 
 
 async def test_a_leader_that_is_cut_off_stops_writing_before_the_other_begins(tmp_path: Path) -> None:

@@ -149,7 +149,11 @@ class Operator:
         elector = asyncio.ensure_future(self._elector.run())
         workers = asyncio.ensure_future(self.controller.run(self._settings.workers))
         try:
-            await asyncio.gather(elector, workers)
+            # Not gather: it would cancel the elector together with the workers, and then again while it is giving the
+            # Lease up; a real API server drops the write of a client that leaves.
+            done, _ = await asyncio.wait((elector, workers), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
             trimming.cancel()
             workers.cancel()
