@@ -17,7 +17,6 @@ from insource import __version__
 from insource.api.catalogue import OWN_IMAGE
 from insource.api.meta import SYSTEM_NAMESPACE
 from insource.cli.roles import component_roles, user
-from insource.domain.snapshot import Settings
 from insource.env import system_env
 from insource.kube.client import connect
 from insource.reconciler.app import Operator
@@ -208,8 +207,8 @@ async def test_its_role_is_enough_and_not_more(prepared: ApiServer, plane: Contr
         await asyncio.to_thread(prepared.ok, "POST", f"{OURS}/vendors", vendor())
         await asyncio.to_thread(prepared.ok, "POST", f"{OURS}/modeldeployments", model_deployment(1))
         await until(lambda: ready(1) and len(names()) == 1, scene.live)
-        # More revisions than are kept for a way back: the oldest one goes, too.
-        for generation in range(2, Settings.revision_history_limit + 4):
+        # Until there are more revisions than are kept for a way back, and the oldest one goes, too.
+        for generation in range(2, 12):
             before = await asyncio.to_thread(names)
             change = {"spec": model_deployment(slots=generation)["spec"]}
             await asyncio.to_thread(prepared.ok, "PATCH", DEPLOYMENT, change, MERGE)
