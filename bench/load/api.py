@@ -13,8 +13,10 @@ from aiohttp import web
 from bench.report import ROOT
 from insource.api.catalogue import builtin_objects
 from insource.api.meta import SYSTEM_NAMESPACE
+from insource.cli.roles import component_roles
 from insource.env import Env
 from insource.local.auth import Tokens, User
+from insource.local.rbac_defaults import apply_defaults
 from insource.local.store import Store
 
 TOKEN = "bench"
@@ -38,6 +40,17 @@ def put(store: Store, obj: dict[str, Any]) -> None:
     assert kind is not None
     if store.find(kind, None, obj["metadata"]["name"]) is None:
         store.create(kind, obj, None, field_manager="insource-catalog")
+
+
+def admitting_operator(store: Store, env: Env, tokens: Iterable[str] = (TOKEN,)) -> Tokens:
+    """Whoever bears one of `tokens` may do what the operator's role allows, and no more; the token is the user."""
+    group = "insource:operators"
+    apply_defaults(store)
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group}
+    for resource, obj in component_roles("operator", SYSTEM_NAMESPACE, subject):
+        store.create((resource.group, resource.plural), obj, obj["metadata"].get("namespace"))
+    users = {token: User(token, groups=(group, "system:authenticated")) for token in tokens}
+    return Tokens(store, env, users, b"b" * 32)
 
 
 def admitting(store: Store, env: Env) -> Tokens:

@@ -116,7 +116,7 @@ async def cluster(tmp_path: Path, authority: Path) -> AsyncIterator[Cluster]:
     store.create(("", "serviceaccounts"), {"metadata": {"name": "default"}}, "ns")
     store.create(CRDS, widget_crd())
     apply_at_start(store, CRD_FOLDER)
-    tokens = Tokens(store, env, {TOKEN: User("admin")}, b"k" * 32)
+    tokens = Tokens(store, env, {TOKEN: User("admin", groups=("system:masters",))}, b"k" * 32)
     runner = web.AppRunner(create_app(store, tokens, Lines()), shutdown_timeout=1)
     await runner.setup()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -194,4 +194,5 @@ async def test_service_account_tokens(cluster: Cluster) -> None:
     cluster.store.delete(("", "pods"), "ns", "p")
     assert not (await review("insource-ledger"))["authenticated"]
     minted = (await cluster.ok("create", "token", "default")).strip()
-    assert (await cluster.http("GET", "/api/v1/namespaces", token=minted))[0] == 200
+    assert (await cluster.http("GET", "/api/v1/namespaces", token=minted))[0] == 403
+    assert (await cluster.http("GET", "/api", token=minted))[0] == 200

@@ -26,7 +26,7 @@ async def test_a_bug_is_an_internal_error_and_the_next_request_is_served() -> No
     store, env = widget_store(), system_env()
     pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     store.create(("", "pods"), pod, "ns")
-    app = create_app(store, Tokens(store, env, {"t": User("admin")}, b"k" * 32), Broken())
+    app = create_app(store, Tokens(store, env, {"t": User("admin", groups=("system:masters",))}, b"k" * 32), Broken())
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -235,7 +235,9 @@ async def test_the_client_is_told_what_to_do(tmp_path: Path) -> None:
     with kept(tmp_path, disk) as store:
         begin(store)
         env = system_env()
-        runner = web.AppRunner(create_app(store, Tokens(store, env, {"t": User("admin")}, b"k" * 32)))
+        runner = web.AppRunner(
+            create_app(store, Tokens(store, env, {"t": User("admin", groups=("system:masters",))}, b"k" * 32))
+        )
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         disk.room = 5

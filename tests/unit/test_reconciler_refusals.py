@@ -134,6 +134,8 @@ async def test_what_is_only_away_or_behind_is_no_refusal() -> None:
     manifest = {"kind": "Service", "metadata": {"name": "s"}}
     for status in (0, 401, 404, 409, 429, 500, 503):
         assert refusal_of(manifest, ApiError(status, "", "")) is None
+    going = 'services "s" is forbidden: unable to create new content in namespace n because it is being terminated'
+    assert refusal_of(manifest, ApiError(403, "Forbidden", going)) is None
     long = refusal_of(manifest, ApiError(422, "Invalid", "x" * 5000, 7.0))
     assert long is not None
     assert len(long.problem.message) < 1024

@@ -18,7 +18,6 @@ from insource.api.catalogue import OWN_IMAGE
 from insource.env import system_env
 from insource.kube.aiohttp_client import AiohttpClient
 from insource.kube.client import connect
-from insource.local.auth import Tokens, User
 from insource.reconciler.app import Operator
 from insource.reconciler.settings import OperatorSettings
 
@@ -30,9 +29,7 @@ class Watched(BenchCluster):
     """Knows who writes what, and can be deaf to one of the operators."""
 
     def __init__(self) -> None:
-        super().__init__(system_env())
-        users = {token: User(name, groups=("system:masters",)) for name, token in TOKENS.items()}
-        self.tokens = Tokens(self.store, system_env(), users, b"b" * 32)
+        super().__init__(system_env(), TOKENS.values())
         self.by: dict[str, Counter[str]] = {name: Counter() for name in TOKENS}
         self.paths: dict[str, list[str]] = {name: [] for name in TOKENS}
         self.cut_off = ""

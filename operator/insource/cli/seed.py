@@ -12,6 +12,7 @@ import yaml
 
 from insource.api import meta
 from insource.cli.certificates import ensure_certificates
+from insource.cli.roles import COMPONENTS, component_roles, people_roles, user
 from insource.cli.state import Layout, replace_file
 from insource.env import Env
 from insource.kube import resources
@@ -21,7 +22,6 @@ NAMESPACE = "voice"
 """Namespace of the examples, and of the person's kubeconfig."""
 CLIENT = "example-app"
 FIELD_MANAGER = "insource-up"
-COMPONENTS = ("operator", "gateway", "ledger")
 LEDGER_TOKEN_SECONDS = 3600
 
 
@@ -32,7 +32,7 @@ def write_credentials(layout: Layout, api_url: str, env: Env) -> None:
     tokens = {name: before.get(name) or env.ids.secret() for name in ("admin", *COMPONENTS)}
     # Kubernetes' own format for static tokens: token,user,uid,"group,...".
     lines = [f'{tokens["admin"]},admin,admin,"system:masters"']
-    lines += [f'{tokens[name]},insource:{name},{name},"insource:components"' for name in COMPONENTS]
+    lines += [f'{tokens[name]},{_user_name(name)},{name},"insource:components"' for name in COMPONENTS]
     replace_file(layout.tokens, "\n".join(lines) + "\n", mode=0o600)
     replace_file(layout.kubeconfig, _kubeconfig(layout, api_url, "admin", tokens["admin"]), mode=0o600)
     for name in COMPONENTS:
@@ -44,7 +44,7 @@ def write_credentials(layout: Layout, api_url: str, env: Env) -> None:
 
 
 async def seed_cluster(client: Client, layout: Layout, emulator_url: str) -> None:
-    """Namespaces, service accounts, the client's key, and the emulated vendor with its key."""
+    """Namespaces, roles, service accounts, the client's key, and the emulated vendor with its key."""
     for resource, obj in objects(layout, emulator_url):
         await client.apply(resource, obj, field_manager=FIELD_MANAGER, force=True)
 
@@ -68,12 +68,18 @@ def objects(layout: Layout, emulator_url: str) -> list[tuple[resources.Resource,
     return [
         (resources.NAMESPACES, _object("v1", "Namespace", system)),
         (resources.NAMESPACES, _object("v1", "Namespace", NAMESPACE)),
+        *(pair for name in COMPONENTS for pair in component_roles(name, system, user(_user_name(name)))),
+        *people_roles(),
         (resources.SERVICE_ACCOUNTS, _object("v1", "ServiceAccount", "insource-gateway", system)),
         (resources.SERVICE_ACCOUNTS, _object("v1", "ServiceAccount", "insource-cli", system)),
         (resources.SECRETS, _client_secret(system, key)),
         (resources.SECRETS, _secret("openai-key", NAMESPACE, layout.vendor_key.read_text().strip())),
         (resources.VENDORS, _vendor(emulator_url)),
     ]
+
+
+def _user_name(component: str) -> str:
+    return f"insource:{component}"
 
 
 def _vendor(emulator_url: str) -> dict[str, Any]:

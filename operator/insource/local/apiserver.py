@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -14,12 +15,15 @@ from aiohttp import web
 from insource.local import apiserver_answers as answers
 from insource.local import apiserver_requests as requests
 from insource.local import events_alias
+from insource.local.apiserver_authorization import Authorizer, request_of
 from insource.local.apiserver_call import Call
 from insource.local.apiserver_documents import as_form, as_json, described, no_page, refused
 from insource.local.apiserver_reviews import STATELESS, review
 from insource.local.apiserver_streams import PodLogs, stream_log, stream_watch
-from insource.local.auth import API_AUDIENCE, Tokens, User
+from insource.local.apiserver_users import acting, authenticated
+from insource.local.auth import Tokens
 from insource.local.list_options import ListOptions, check_version, is_true, list_options, whole_number
+from insource.local.rbac import Request
 from insource.local.store import Store
 from insource.local.store_errors import ApiError, Object, bad_request, unsupported
 from insource.local.store_kinds import ResourceKind
@@ -48,6 +52,7 @@ class _Server:
         self._store = store
         self._tokens = tokens
         self._logs = logs
+        self._authorizer = Authorizer(store)
         self._verbs: dict[str, Callable[[Call], Awaitable[web.StreamResponse]]] = {
             "GET": self._get,
             "POST": self._post,
@@ -76,16 +81,18 @@ class _Server:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path
+        asked = request_of(request.method, path, request.query)
+        user = acting(request, asked, authenticated(request, self._tokens), self._authorizer)
+        self._authorizer.require(user, asked)
         if path in ("/healthz", "/readyz", "/livez") or path.startswith(("/livez/", "/readyz/")):
             return web.Response(text="ok")
-        user = self._authenticated(request)
         if path == "/version":
             return as_json(VERSION)
         target = requests.parse_path(path)
         if target is None:
             return described(request, self._store.kinds)
         if target.plural in STATELESS:
-            return await review(request, target, user, self._tokens)
+            return await review(request, target, user, self._tokens, self._authorizer)
         kind = self._store.kinds.find((target.group, target.plural))
         if kind is None or kind.version != target.version:
             return no_page()
@@ -97,14 +104,7 @@ class _Server:
         form = answers.accepted(
             request.headers.get("Accept", ""), request.query.get("includeObject", ""), custom=kind.custom
         )
-        return await verb(Call(request, target, kind, form, request.query))
-
-    def _authenticated(self, request: web.Request) -> User:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        found = self._tokens.user(token.strip(), [API_AUDIENCE]) if scheme.lower() == "bearer" else None
-        if found is None:
-            raise ApiError(401, "Unauthorized", "Unauthorized")
-        return found[0]
+        return await verb(Call(request, target, kind, form, request.query, partial(self._authorizer.require, user)))
 
     # --- reading
 
@@ -216,6 +216,8 @@ class _Server:
             options["field_manager"] = call.query.get("fieldManager", "")
             options["force"] = is_true(call.query.get("force"))
         before = events_alias.find(self._store, call.kind, target.namespace, target.name)
+        if before is None and form == "apply" and not target.subresource:
+            call.require(Request("create", target.group, target.plural, "", target.namespace or "", target.name))
         obj = events_alias.patch(
             self._store, call.kind, target.namespace, target.name, patch, form,
             subresource=target.subresource, **options,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from aiohttp import web
 from insource.local import apiserver_requests as requests
 from insource.local.apiserver_answers import Form
 from insource.local.apiserver_requests import Target
+from insource.local.rbac import Request
 from insource.local.store_errors import Cause, Object, invalid
 from insource.local.store_kinds import ResourceKind
 
@@ -24,6 +25,8 @@ class Call:
     kind: ResourceKind
     form: Form
     query: Mapping[str, str]
+    require: Callable[[Request], None]
+    """Raises ApiError 403 if the caller may not do that too."""
 
     @property
     def validation(self) -> str:

@@ -88,14 +88,51 @@ _ATTRIBUTES: Message = {
     7: _one("name", _text),
 }
 _PATH: Message = {1: _one("path", _text), 2: _one("verb", _text)}
-_META = {1: _one("metadata", _nested(_METADATA))}
+_META: Message = {1: _one("metadata", _nested(_METADATA))}
 _BOUND: Message = {
     1: _one("kind", _text),
     2: _one("apiVersion", _text),
     3: _one("name", _text),
     4: _one("uid", _text),
 }
+_EXPRESSION: Message = {1: _one("key", _text), 2: _one("operator", _text), 3: _many("values", _text)}
+_SELECTOR: Message = {1: _map("matchLabels", _text), 2: _many("matchExpressions", _nested(_EXPRESSION))}
+_RULE: Message = {
+    number: _many(name, _text)
+    for number, name in enumerate(("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs"), 1)
+}
+_ROLE: Message = {
+    **_META,
+    2: _many("rules", _nested(_RULE)),
+    3: _one("aggregationRule", _nested({1: _many("clusterRoleSelectors", _nested(_SELECTOR))})),
+}
+_SUBJECT: Message = {
+    number: _one(name, _text) for number, name in enumerate(("kind", "apiGroup", "name", "namespace"), 1)
+}
+_BINDING: Message = {
+    **_META,
+    2: _many("subjects", _nested(_SUBJECT)),
+    3: _one("roleRef", _nested({1: _one("apiGroup", _text), 2: _one("kind", _text), 3: _one("name", _text)})),
+}
+_ACCESS: Message = {
+    **_META,
+    2: _one(
+        "spec",
+        _nested(
+            {
+                1: _one("resourceAttributes", _nested(_ATTRIBUTES)),
+                2: _one("nonResourceAttributes", _nested(_PATH)),
+                3: _one("user", _text),
+                4: _many("groups", _text),
+            }
+        ),
+    ),
+}
 KINDS: dict[str, Message] = {
+    "Role": _ROLE,
+    "ClusterRole": _ROLE,
+    "RoleBinding": _BINDING,
+    "ClusterRoleBinding": _BINDING,
     "Secret": {
         **_META,
         2: _map("data", _base64),
@@ -127,6 +164,8 @@ KINDS: dict[str, Message] = {
         5: _many("dryRun", _text),
     },
     "SelfSubjectReview": _META,
+    "SubjectAccessReview": _ACCESS,
+    "LocalSubjectAccessReview": _ACCESS,
     "SelfSubjectAccessReview": {
         **_META,
         2: _one(

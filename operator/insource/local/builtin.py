@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from insource.local import builtin_schemas as schemas
+from insource.local.builtin_rbac import rbac_kinds
 from insource.local.builtin_types import closed
 from insource.local.schema_nodes import compact
 from insource.local.store_errors import ApiError, Cause, Object, bad_request
@@ -366,5 +367,5 @@ def builtin_kinds() -> tuple[ResourceKind, ...]:
             prepare=_prepare_crd, generation="spec",
         ),
     ]  # fmt: skip
-    kinds = core + grouped
+    kinds = core + grouped + rbac_kinds()
     return tuple(replace(kind, schema=closed(kind.group, kind.kind, kind.schema)) for kind in kinds)

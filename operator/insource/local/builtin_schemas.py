@@ -96,6 +96,7 @@ NODE = struct(
 CLAIM = struct(metadata=METADATA, spec=struct(selector=atomic()), status=struct(conditions=CONDITIONS))
 CRD = struct(metadata=METADATA, spec=struct(names=struct(), versions=Node.open()), status=struct(conditions=CONDITIONS))
 PLAIN = struct(metadata=METADATA, spec=struct(), status=struct(conditions=CONDITIONS))
+ROLE_BINDING = struct(metadata=METADATA, roleRef=atomic())
 EVENT = struct(metadata=METADATA, involvedObject=atomic(), source=struct())
 
 MERGE_KEYS: dict[str, tuple[str, ...]] = {

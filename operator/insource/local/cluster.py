@@ -30,6 +30,7 @@ from insource.local.objects import NAMESPACES, PODS
 from insource.local.persistence import Persistence
 from insource.local.pod_environment import ReferenceMissingError
 from insource.local.pod_logs import LogQuery
+from insource.local.rbac_defaults import apply_defaults
 from insource.local.store import ApiError, Store
 from insource.local.volumes import TokenIssuer, TokenRequest
 
@@ -132,10 +133,11 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 def apply_at_start(store: Store, crds: Path | None) -> None:
-    """The namespaces that must exist, and every CRD in the folder. Raises ApiError or OSError naming what is wrong."""
+    """Namespaces and roles that must exist, every CRD in the folder. Raises ApiError, OSError naming what is wrong."""
     for name in NAMESPACES_AT_START:
         if store.find(NAMESPACES, None, name) is None:
             store.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    apply_defaults(store)
     for path in sorted(crds.glob("*.yaml")) if crds is not None else ():
         for document in yaml.safe_load_all(path.read_text()):
             if document and document.get("kind") == "CustomResourceDefinition":

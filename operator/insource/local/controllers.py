@@ -9,6 +9,7 @@ from insource.local.deployments import DeploymentController
 from insource.local.endpoints import EndpointSliceController
 from insource.local.namespaces import NamespaceController
 from insource.local.replica_sets import ReplicaSetController
+from insource.local.role_aggregation import RoleAggregationController
 from insource.local.scheduler import Scheduler
 from insource.local.service_accounts import ServiceAccountController
 from insource.local.store import Store
@@ -24,5 +25,6 @@ def controllers(store: Store, env: Env) -> ControlLoop:
         ReplicaSetController(store, env),
         Scheduler(store, env),
         EndpointSliceController(store),
+        RoleAggregationController(store),
     ]
     return ControlLoop(store, every, env.clock)

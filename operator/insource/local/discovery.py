@@ -18,11 +18,13 @@ AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLi
 REVIEWS = {
     ("authentication.k8s.io", "v1"): {"tokenreviews": "TokenReview", "selfsubjectreviews": "SelfSubjectReview"},
     ("authorization.k8s.io", "v1"): {
+        "localsubjectaccessreviews": "LocalSubjectAccessReview",
         "selfsubjectaccessreviews": "SelfSubjectAccessReview",
         "selfsubjectrulesreviews": "SelfSubjectRulesReview",
+        "subjectaccessreviews": "SubjectAccessReview",
     },
 }
-"""Resources that are only ever created, and never stored."""
+"""Resources that are only ever created, and never stored; of the cluster's scope but for `local...`."""
 GroupVersion = tuple[str, str]
 
 
@@ -62,7 +64,7 @@ def aggregated(served: Iterable[tuple[GroupVersion, list[ResourceKind]]]) -> Obj
                 {
                     "resource": plural,
                     "responseKind": {"group": "", "version": "", "kind": review},
-                    "scope": "Cluster",
+                    "scope": "Namespaced" if plural.startswith("local") else "Cluster",
                     "singularResource": review.lower(),
                     "verbs": ["create"],
                 }
@@ -162,7 +164,7 @@ def resource_list(pair: GroupVersion, kinds: list[ResourceKind]) -> Object:
             {
                 "name": plural,
                 "singularName": review.lower(),
-                "namespaced": False,
+                "namespaced": plural.startswith("local"),
                 "kind": review,
                 "verbs": ["create"],
             }

@@ -5,7 +5,6 @@ One call per write; never stores anything itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,12 +18,6 @@ from insource.local.schema_validation import SKIPPED_RULES, validate
 from insource.local.store_errors import ApiError, Cause, Object, bad_request, conflict, invalid
 from insource.local.store_kinds import ResourceKind
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
-_NAME_RULE = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
-    "and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
 _SERVER_METADATA = (
     "uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds",
 )  # fmt: skip
@@ -116,7 +109,7 @@ class Admission:
         self._report(kind, sent, unknown, validation, patched=patched)
         if kind.prepare is not None:
             kind.prepare(new, old)
-        causes = self._metadata_causes(new, old)
+        causes = self._metadata_causes(kind, new, old)
         if kind.check is not None:
             causes += kind.check(new, old)
         if kind.custom:
@@ -153,7 +146,7 @@ class Admission:
             raise invalid("", "", "", [cause])
         raise bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {said}')
 
-    def _metadata_causes(self, new: Object, old: Object | None) -> list[Cause]:
+    def _metadata_causes(self, kind: ResourceKind, new: Object, old: Object | None) -> list[Cause]:
         metadata = new["metadata"]
         causes = []
         if old is None:
@@ -161,9 +154,10 @@ class Admission:
             if not name:
                 text = "Required value: name or generateName is required"
                 causes.append(Cause("FieldValueRequired", text, "metadata.name"))
-            elif len(name) > 253 or not _NAME.match(name):
-                text = f"Invalid value: {compact(name)}: {_NAME_RULE}"
-                causes.append(Cause("FieldValueInvalid", text, "metadata.name"))
+            else:
+                for why in kind.name_faults(name):
+                    text = f"Invalid value: {compact(name)}: {why}"
+                    causes.append(Cause("FieldValueInvalid", text, "metadata.name"))
         for part in ("labels", "annotations"):
             values = metadata.get(part)
             if not values or (old is not None and values == old["metadata"].get(part)):

@@ -13,6 +13,9 @@ Object = dict[str, Any]
 """One API object (or part of one) as plain JSON data."""
 
 
+_ALWAYS_DETAILED = ("NotAcceptable", "Invalid", "Forbidden", "MethodNotAllowed")
+
+
 @dataclass(frozen=True)
 class Cause:
     """One field that is wrong: `reason` is a word such as FieldValueInvalid, `field` a path such as `spec.replicas`."""
@@ -50,7 +53,7 @@ class ApiError(Exception):
         }
         if self.reason:
             status["reason"] = self.reason
-        if self.details or (self.details is not None and self.reason in ("NotAcceptable", "Invalid")):
+        if self.details or (self.details is not None and self.reason in _ALWAYS_DETAILED):
             status["details"] = self.details
         return {**status, "code": self.code}
 
@@ -99,7 +102,8 @@ def forbidden(plural: str, group: str, name: str, why: str, causes: Sequence[Cau
     details = _details(group, plural, name)
     if causes:
         details["causes"] = _causes(causes)
-    return ApiError(403, "Forbidden", f'{qualified(plural, group)} "{name}" is forbidden: {why}', details)
+    what = f'{qualified(plural, group)} "{name}" is ' if name else f"{qualified(plural, group)} is "
+    return ApiError(403, "Forbidden", f"{what if plural else ''}forbidden: {why}", details)
 
 
 def unsupported(message: str) -> ApiError:

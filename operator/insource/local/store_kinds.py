@@ -5,14 +5,35 @@ Knows nothing of objects, only of their descriptions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from insource.local.schema_nodes import Node
 from insource.local.store_errors import ApiError, Cause, Object
 
 KindRef = tuple[str, str]
 """(group, plural): `("", "pods")`, `("apps", "deployments")`, `("insource.dev", "modeldeployments")`."""
+
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
+_SUBDOMAIN_RULE = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
+    "and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+
+
+def subdomain_fault(name: str) -> str:
+    """Why this is no lowercase RFC 1123 subdomain; "" if it is one."""
+    return "" if len(name) <= 253 and _SUBDOMAIN.match(name) else _SUBDOMAIN_RULE
+
+
+def path_name_faults(name: str) -> list[str]:
+    """Why this cannot be one segment of a path."""
+    if name in (".", ".."):
+        return [f"may not be '{name}'"]
+    return [f"may not contain '{sign}'" for sign in "/%" if sign in name]
 
 
 @dataclass(frozen=True)
@@ -59,6 +80,8 @@ class ResourceKind:
     generation: str = "none"
     """What raises metadata.generation: `none`, `spec` (not metadata, status), `spec+annotations` (Deployments)."""
     list_kind: str = ""
+    names: Literal["subdomain", "path"] = "subdomain"
+    """What metadata.name may be: a lowercase RFC 1123 subdomain, or any one segment of a path."""
     verbs: tuple[str, ...] = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
     subresources: tuple[str, ...] = ()
     """Further subresources, beyond status and scale, for discovery: `log`, `token`."""
@@ -68,6 +91,13 @@ class ResourceKind:
     """Built-in kinds: fills defaults into a private copy; gets the old object or None."""
     check: Callable[[Object, Object | None], list[Cause]] | None = None
     """Built-in kinds: what is wrong with an object."""
+
+    def name_faults(self, name: str) -> list[str]:
+        """Why an object of this kind cannot have this name."""
+        if self.names == "path":
+            return path_name_faults(name)
+        fault = subdomain_fault(name)
+        return [fault] if fault else []
 
     @property
     def ref(self) -> KindRef:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from insource.local.rbac import GROUP as RBAC
 from insource.local.selectors import lookup, selector_text
 from insource.local.store_errors import Object
 from insource.local.store_kinds import ResourceKind
@@ -233,6 +234,20 @@ def _claim(obj: Object, now: datetime) -> list[Any]:
     ]
 
 
+def _created_at(obj: Object, _now: datetime) -> list[Any]:
+    return [obj["metadata"]["name"], obj["metadata"].get("creationTimestamp")]
+
+
+def _binding(obj: Object, now: datetime) -> list[Any]:
+    named: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
+    for subject in obj.get("subjects") or ():
+        name = subject["name"]
+        its = f"{subject.get('namespace', '')}/{name}" if subject["kind"] == "ServiceAccount" else name
+        named[subject["kind"]].append(its)
+    role = f"{obj['roleRef']['kind']}/{obj['roleRef']['name']}"
+    return [obj["metadata"]["name"], role, _created(obj, now), *(", ".join(names) for names in named.values())]
+
+
 def _columns(text: str, wide: str = "", **types: str) -> Columns:
     shown = [(name, types.get(name.lower().replace("-", "_"), "string"), 0) for name in text.split()]
     return shown + [(name.replace("_", " "), "string", 1) for name in wide.split()]
@@ -295,6 +310,14 @@ _BUILTIN: dict[tuple[str, str], tuple[Columns, Cells]] = {
             _created(o, now),
         ],
     ),
+    **{
+        (RBAC, plural): ([("Name", "string", 0), ("Created At", "date", 0)], _created_at)
+        for plural in ("roles", "clusterroles")
+    },
+    **{
+        (RBAC, plural): (_columns("Name Role Age", "Users Groups ServiceAccounts"), _binding)
+        for plural in ("rolebindings", "clusterrolebindings")
+    },
     ("apiextensions.k8s.io", "customresourcedefinitions"): (
         [
             *((name, "string", 0) for name in ("Name", "Scope", "Versions")),

@@ -17,6 +17,7 @@ KINDS = (
     "V1Namespace", "V1Pod", "V1Service", "V1ConfigMap", "V1Secret", "V1ServiceAccount", "CoreV1Event", "V1Node",
     "V1PersistentVolumeClaim", "V1ResourceQuota", "V1LimitRange", "V1Deployment", "V1ReplicaSet",
     "V1ControllerRevision", "V1EndpointSlice", "V1Lease", "EventsV1Event", "V1CustomResourceDefinition",
+    "V1Role", "V1ClusterRole", "V1RoleBinding", "V1ClusterRoleBinding",
 )  # fmt: skip
 """The models of the kinds in `builtin.builtin_kinds`."""
 QUANTITIES = frozenset(

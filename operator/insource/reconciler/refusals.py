@@ -11,6 +11,7 @@ from insource.kube.resources import Object
 
 RETRY_AT_MOST_S = 60.0
 """Nothing tells us when a quota or a policy has changed, and a person is waiting: never longer than this."""
+_TERMINATING = "because it is being terminated"
 _INVALID = frozenset({400, 413, 422})
 _LONGEST = 640
 """Characters of the server's own words: the whole message must fit a condition."""
@@ -34,6 +35,8 @@ class RefusedError(Exception):
 
 def refusal_of(manifest: Object, error: ApiError) -> Refusal | None:
     """The refusal of `manifest`; None if the API server was only away, busy, or behind: then nobody need act."""
+    if error.status == 403 and error.message.endswith(_TERMINATING):
+        return None  # the owner goes with its namespace
     if error.status == 403:
         quota = "exceeded quota" in error.message
         reason = QUOTA_EXCEEDED if quota else NOT_PERMITTED
