@@ -16,15 +16,11 @@ from insource.local import builtin_schemas as schemas
 from insource.local.builtin_rbac import rbac_kinds
 from insource.local.builtin_types import closed
 from insource.local.schema_nodes import compact
-from insource.local.store_errors import ApiError, Cause, Object, bad_request
+from insource.local.store_errors import Cause, Object, UndecodableError, bad_request
 from insource.local.store_kinds import ResourceKind, ScalePaths
 
 DEFAULT_GRACE_SECONDS = 30
 _FETCH = ("get", "list", "watch")
-
-
-def _decoding(kind: str, why: str) -> ApiError:
-    return bad_request(f'{kind} in version "v1" cannot be handled as a {kind}: {why}')
 
 
 def prepare_pod_spec(spec: Object) -> None:
@@ -133,7 +129,7 @@ def _prepare_secret(obj: Object, _old: Object | None) -> None:
         try:
             base64.b64decode(value or "", validate=True)
         except (binascii.Error, ValueError, TypeError) as error:
-            raise _decoding("Secret", "illegal base64 data at input byte 0") from error
+            raise UndecodableError("illegal base64 data at input byte 0") from error
     for name, value in plain.items():
         data[name] = base64.b64encode(str(value).encode()).decode()
     if data:
@@ -145,9 +141,7 @@ def _prepare_config_map(obj: Object, _old: Object | None) -> None:
     for value in (obj.get("data") or {}).values():
         if not isinstance(value, str):
             kind = {bool: "bool", int: "number", float: "number", list: "array", dict: "object"}[type(value)]
-            raise _decoding(
-                "ConfigMap", f"json: cannot unmarshal {kind} into Go struct field ConfigMap.data of type string"
-            )
+            raise UndecodableError(f"json: cannot unmarshal {kind} into Go struct field ConfigMap.data of type string")
 
 
 def _prepare_node(obj: Object, _old: Object | None) -> None:
@@ -258,7 +252,7 @@ def _prepare_lease(obj: Object, _old: Object | None) -> None:
         if said is not None and not _MICRO_TIME.match(said):
             tail = said[19:] or ""
             why = f'parsing time "{said}" as "2006-01-02T15:04:05.000000Z07:00": cannot parse "{tail}" as ".000000"'
-            raise _decoding("Lease", why)
+            raise UndecodableError(why)
 
 
 def _check_lease(obj: Object, _old: Object | None) -> list[Cause]:

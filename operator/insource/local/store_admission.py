@@ -15,7 +15,7 @@ from insource.local.builtin_types import mistyped
 from insource.local.schema import admit, copied
 from insource.local.schema_nodes import compact
 from insource.local.schema_validation import SKIPPED_RULES, validate
-from insource.local.store_errors import ApiError, Cause, Object, bad_request, conflict, invalid
+from insource.local.store_errors import ApiError, Cause, Object, UndecodableError, bad_request, conflict, invalid
 from insource.local.store_kinds import ResourceKind
 
 _SERVER_METADATA = (
@@ -101,14 +101,19 @@ class Admission:
         unknown: list[str] = []
         said = str(obj.get("kind") or kind.kind)
         if not kind.custom:
-            self._decoded(kind, obj, old)
+            why = mistyped(obj, old, kind.schema, kind.kind)
+            if why is not None:
+                raise _undecodable(kind, why, sent, patched=patched)
         new: Object = admit(
             {"apiVersion": kind.api_version, **obj}, kind.schema, "", unknown, defaulting=said == kind.kind
         )
         new["apiVersion"] = kind.api_version
         self._report(kind, sent, unknown, validation, patched=patched)
         if kind.prepare is not None:
-            kind.prepare(new, old)
+            try:
+                kind.prepare(new, old)
+            except UndecodableError as error:
+                raise _undecodable(kind, str(error), sent, patched=patched) from error
         causes = self._metadata_causes(kind, new, old)
         if kind.check is not None:
             causes += kind.check(new, old)
@@ -126,12 +131,6 @@ class Admission:
             raise invalid(said, kind.group, new["metadata"].get("name", ""), causes)
         return new
 
-    def _decoded(self, kind: ResourceKind, obj: Object, old: Object | None) -> None:
-        """Built-in kinds: a value of the wrong type is 400, before anything else is looked at."""
-        why = mistyped(obj, old, kind.schema, kind.kind)
-        if why is not None:
-            raise bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}')
-
     def _report(self, kind: ResourceKind, obj: Object, unknown: list[str], validation: str, *, patched: bool) -> None:
         self.warnings = []
         if not unknown or validation == "Ignore":
@@ -141,10 +140,7 @@ class Admission:
             self.warnings = texts
             return
         said = "strict decoding error: " + ", ".join(texts)
-        if patched:
-            cause = Cause("FieldValueInvalid", f"Invalid value: {compact(compact(obj))}: {said}", "patch")
-            raise invalid("", "", "", [cause])
-        raise bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {said}')
+        raise _undecodable(kind, said, obj, patched=patched)
 
     def _metadata_causes(self, kind: ResourceKind, new: Object, old: Object | None) -> list[Cause]:
         metadata = new["metadata"]
@@ -231,6 +227,14 @@ class Admission:
         result = managed_fields.after_update(old, new, list(entries), kind.schema, manager, subresource, self.now())
         if result:
             new["metadata"]["managedFields"] = result
+
+
+def _undecodable(kind: ResourceKind, why: str, sent: Object, *, patched: bool) -> ApiError:
+    """400; for a patch 422, with the whole patched object quoted."""
+    if patched:
+        cause = Cause("FieldValueInvalid", f"Invalid value: {compact(compact(sent))}: {why}", "patch")
+        return invalid("", "", "", [cause])
+    return bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}')
 
 
 def _as_often(kind: ResourceKind, cause: Cause) -> list[Cause]:

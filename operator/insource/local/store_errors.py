@@ -58,6 +58,10 @@ class ApiError(Exception):
         return {**status, "code": self.code}
 
 
+class UndecodableError(Exception):
+    """A built-in kind's object has a value that Go could not read; the text says why, as Go would."""
+
+
 def _details(group: str, kind: str, name: str) -> Object:
     details: Object = {}
     if name:

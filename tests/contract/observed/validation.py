@@ -30,7 +30,6 @@ LEASE_CHANGES: dict[str, dict[str, Any]] = {
     "renewed": {"renewTime": "2026-11-24T12:00:00.123456Z"},
     "whole-seconds": {"renewTime": "2026-11-24T12:00:00Z"},
     "milliseconds": {"renewTime": "2026-11-24T12:00:00.123Z"},
-    "typed": {"leaseDurationSeconds": "x"},
 }
 
 
@@ -109,6 +108,9 @@ def leases(o: Observer) -> None:
     made = o.post(path, {"metadata": {"name": "l"}, "spec": {"holderIdentity": "a", "leaseDurationSeconds": 6}})
     o.see("lease-create", spec_of(made))
     for name, spec in LEASE_CHANGES.items():
-        o.see(f"lease-{name}", spec_of(o.merge(f"{path}/l", {"spec": spec})))
+        answer = o.merge(f"{path}/l", {"spec": spec})
+        # A patch that cannot be decoded quotes the whole object, fields in Go's order: only what follows is compared.
+        _, told, why = answer.body.get("message", "").rpartition("parsing time ")
+        o.see(f"lease-{name}", [answer.status, told + why] if told else spec_of(answer))
     stale = {"metadata": {"resourceVersion": made.body["metadata"]["resourceVersion"]}, "spec": {"holderIdentity": "b"}}
     o.see("lease-stale-holder", said(o.merge(f"{path}/l", stale)))
