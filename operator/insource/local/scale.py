@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from insource.local.schema_nodes import compact, json_type
 from insource.local.selectors import lookup, selector_text
-from insource.local.store_errors import ApiError, Object, bad_request
+from insource.local.store_errors import ApiError, Cause, Object, bad_request, invalid, unsupported
 from insource.local.store_kinds import ResourceKind, ScalePaths
 
 
@@ -17,6 +18,15 @@ def _paths(kind: ResourceKind) -> ScalePaths:
     if kind.scale is None:
         raise ApiError(404, "NotFound", "the server could not find the requested resource")
     return kind.scale
+
+
+def seen(kind: ResourceKind, obj: Object) -> Object:
+    """What a GET answers. Raises ApiError 404 if the kind has no scale, 500 if nobody has set the replicas."""
+    shown = view(kind, obj)
+    if "replicas" not in shown["spec"]:
+        text = f'the spec replicas field "{_paths(kind).replicas}" does not exist'
+        raise ApiError(500, "InternalError", f"Internal error occurred: {text}", {"causes": [{"message": text}]})
+    return shown
 
 
 def view(kind: ResourceKind, obj: Object) -> Object:
@@ -38,14 +48,18 @@ def view(kind: ResourceKind, obj: Object) -> Object:
     }
 
 
-def desired(kind: ResourceKind, sent: Any) -> int:
-    """The number of replicas that a Scale asks for. Raises ApiError 400."""
+def desired(kind: ResourceKind, sent: Any, *, patched: bool = False) -> int:
+    """The number of replicas that a Scale asks for. Raises ApiError 400, for a patch 422."""
     _paths(kind)
     replicas = lookup(sent, ("spec", "replicas"))
     if replicas is None:
         return 0
     if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise bad_request(f"spec.replicas of a Scale must be an integer, got {replicas!r}")
+        why = f"json: cannot unmarshal {json_type(replicas)} into Go struct field ScaleSpec.spec.replicas of type int32"
+        if patched:
+            cause = Cause("FieldValueInvalid", f"Invalid value: {compact(compact(sent))}: {why}", "patch")
+            raise invalid("", "", "", [cause])
+        raise bad_request(f'Scale in version "v1" cannot be handled as a Scale: {why}')
     return replicas
 
 
@@ -59,3 +73,12 @@ def with_replicas(kind: ResourceKind, obj: Object, replicas: int) -> Object:
         place = place[name]
     place[last] = replicas
     return changed
+
+
+def not_by_apply(kind: ResourceKind, name: str) -> ApiError:
+    """Of a custom kind a real server fails at it; of a built-in one it can, and we do not."""
+    if not kind.custom:
+        return unsupported(f"server-side apply of the scale of {kind.plural}")
+    why = "request to convert CR to an invalid group/version: autoscaling/v1"
+    where = f"(/{name}; autoscaling/v1, Kind=Scale)"
+    return ApiError(500, "", f"failed to convert new object {where} to proper version: {why}")

@@ -226,6 +226,8 @@ class Store:
         if patch_type == "apply":
             if not field_manager or field_manager == "unknown":
                 raise missing_manager()
+            if subresource == "scale":
+                raise scale.not_by_apply(found, name)
             check_subresource(found, subresource)
             return self._writing.applied(found, namespace, name, patch, write, force=force)
         if patch_type == "strategic" and found.custom:
@@ -241,7 +243,7 @@ class Store:
     def scale(self, kind: KindRef | ResourceKind, namespace: str | None, name: str) -> Object:
         """The autoscaling/v1 Scale of an object."""
         found = self.kinds.resolve(kind)
-        return scale.view(found, self.get(found, namespace, name))
+        return scale.seen(found, self.get(found, namespace, name))
 
     def delete(
         self,

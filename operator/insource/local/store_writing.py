@@ -37,6 +37,8 @@ class Write:
     patched: bool = True
     """By PATCH, not by PUT: the wording of refusals differs."""
     dry_run: bool = False
+    scale: str = ""
+    """`scale` for a change of the object itself that came by that subresource: so its owner is noted."""
 
 
 @dataclass
@@ -64,13 +66,16 @@ class Writing:
         """The successor of `old` by an ordinary write. Raises ApiError."""
         sent.setdefault("kind", kind.kind)
         new = self.admission.changed(kind, sent, old, write.subresource, write.validation, patched=write.patched)
-        self.admission.owned(kind, old, new, sent["metadata"], write.manager, write.subresource)
+        owned_by = write.scale or write.subresource
+        self.admission.owned(kind, old, new, sent["metadata"], write.manager, owned_by)
         return self._committed(kind, old, new, dry_run=write.dry_run)
 
     def scaled(self, kind: ResourceKind, old: Object, body: Object, write: Write) -> Object:
         """The successor of `old` by a Scale. Raises ApiError."""
-        sent = scale.with_replicas(kind, old, scale.desired(kind, body))
-        return self.changed(kind, old, sent, Write(write.manager, dry_run=write.dry_run))
+        metadata = body.get("metadata") if isinstance(body, dict) else None
+        self.admission.check_precondition(kind, metadata or {}, old, patched=True)
+        sent = scale.with_replicas(kind, old, scale.desired(kind, body, patched=write.patched))
+        return self.changed(kind, old, sent, Write(write.manager, scale="scale", dry_run=write.dry_run))
 
     def patched_scale(self, kind: ResourceKind, old: Object, patch: Any, form: str, write: Write) -> Object:
         """The successor of `old` by a patch of its Scale. Raises ApiError."""

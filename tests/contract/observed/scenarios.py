@@ -31,6 +31,8 @@ SCENARIOS: dict[str, Callable[[Observer], None]] = {
     "odd-bodies": applying.odd_bodies,
     "deployments": workloads.deployments,
     "scales": workloads.scales,
+    "hand-over": workloads.hand_over,
+    "without-replicas": workloads.without_replicas,
     "discovery": discovery.discovery,
     "pages": listing.pages,
     "selectors": listing.selectors,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.contract.observed.observer import Observer, owners, said, widget
-from tests.servers import APPLY, Answer
+from tests.contract.observed.observer import API_VERSION, GROUP, Observer, owners, said, spec_of, widget
+from tests.servers import APPLY, MERGE, Answer
 
 _LABELS = {"matchLabels": {"a": "b"}}
 
@@ -73,3 +73,76 @@ def scales(o: Observer) -> None:
     sent = {**seen.body, "spec": {"replicas": 2}, "metadata": {"name": "a", "namespace": o.namespace}}
     o.see("scale-put", said(o.put(path, sent)))
     o.see("scale-cel", said(o.merge(path, {"spec": {"replicas": 40}})))
+
+
+def hand_over(o: Observer) -> None:
+    """Beyond the research: `spec.replicas` from its applier to an autoscaler, by /scale, and back."""
+    path = f"{o.widgets}/w"
+
+    def apply(force: bool = False, **spec: Any) -> Answer:
+        return o.apply("w", "team", {"color": "red", **spec}, force=force)
+
+    apply(replicas=2)
+    scaled = o.ask("PATCH", f"{path}/scale?fieldManager=hpa", {"spec": {"replicas": 4}}, MERGE)
+    o.see("hand-over-scaled", [scaled.status, scaled.body.get("spec")])
+    o.see("hand-over-owners", owners(o.get(path).body))
+    o.see("hand-over-conflict", said(apply(replicas=2)))
+    left = apply()
+    o.see("hand-over-left-alone", [*spec_of(left), owners(left.body)])
+    back = apply(replicas=2, force=True)
+    o.see("hand-back-by-force", [*spec_of(back), owners(back.body)])
+    put = o.get(f"{path}/scale").body
+    put["spec"]["replicas"] = 5
+    o.see("hand-over-by-put", [o.ask("PUT", f"{path}/scale?fieldManager=hpa", put).status, owners(o.get(path).body)])
+    stale = {**put, "metadata": {**put["metadata"], "resourceVersion": "1"}}
+    o.see("scale-stale", said(o.put(f"{path}/scale", stale)))
+    o.see("scale-negative", said(o.merge(f"{path}/scale", {"spec": {"replicas": -1}})))
+    o.see("scale-typed", o.merge(f"{path}/scale", {"spec": {"replicas": "x"}}).status)
+    o.see("scale-missing", said(o.get(f"{o.widgets}/none/scale")))
+    applied = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "w"}, "spec": {"replicas": 3}}
+    by_apply = o.ask("PATCH", f"{path}/scale?fieldManager=keda&force=true", applied, APPLY)
+    o.see("scale-apply", [by_apply.status, by_apply.body.get("spec", by_apply.body)])
+    o.see("scale-apply-owners", owners(o.get(path).body))
+
+
+def without_replicas(o: Observer) -> None:
+    """A kind whose `spec.replicas` has no default: then /scale is an error until somebody sets it."""
+    plural = "doodads"
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    o.post(crds, _doodads(plural))
+    things = f"/apis/{API_VERSION}/namespaces/{o.namespace}/{plural}"
+    o.until(lambda: o.get(things).status == 200, "Doodads")
+    o.post(things, {"apiVersion": API_VERSION, "kind": "Doodad", "metadata": {"name": "d"}, "spec": {"color": "red"}})
+    path = f"{things}/d/scale"
+    o.see("scale-without-replicas", said(o.get(path)))
+    set_ = o.merge(path, {"spec": {"replicas": 2}})
+    o.see("scale-without-replicas-patch", said(set_))
+    body = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d", "namespace": o.namespace}}
+    o.see("scale-without-replicas-put", said(o.put(path, {**body, "spec": {"replicas": 2}})))
+    o.see("scale-without-replicas-after", spec_of(o.get(f"{things}/d")))
+    o.delete(f"{crds}/{plural}.{GROUP}")
+
+
+def _doodads(plural: str) -> dict[str, Any]:
+    spec = {
+        "type": "object",
+        "properties": {"color": {"type": "string"}, "replicas": {"type": "integer", "minimum": 0}},
+    }
+    status = {"type": "object", "properties": {"replicas": {"type": "integer"}}}
+    version = {
+        "name": "v1alpha1",
+        "served": True,
+        "storage": True,
+        "subresources": {
+            "status": {},
+            "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"},
+        },
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec, "status": status}}},
+    }
+    names = {"kind": "Doodad", "plural": plural, "singular": "doodad"}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{GROUP}"},
+        "spec": {"group": GROUP, "scope": "Namespaced", "names": names, "versions": [version]},
+    }
