@@ -78,10 +78,14 @@ class OperatorCluster:
 
     @contextmanager
     def namespace(self, name: str) -> Iterator[str]:
+        """Gone when the block is left: what still ends in it would be work for the next test's operator."""
         with self.api.namespace(name):
             account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
             self.wait(lambda: self.api.request("GET", account).status == 200, "a ServiceAccount")
             yield name
+        self.wait(
+            lambda: self.api.request("GET", f"/api/v1/namespaces/{name}").status == 404, f"the end of {name}", 120
+        )
 
     def path(self, namespace: str, name: str) -> str:
         return f"{API}/namespaces/{namespace}/modeldeployments/{name}"
