@@ -170,6 +170,12 @@ def _ask(module: Module, *arguments: str) -> list[str]:
     return done.stdout.split()
 
 
+def go_module_folder(module: Module, name: str) -> Path:
+    """Where Go keeps the sources of `name`, which `module` is or requires. Raises BuildError."""
+    (folder,) = _ask(module, "list", "-m", "-f", "{{.Dir}}", name)
+    return Path(folder)
+
+
 def _build(module: Module, target: Path, console: Console) -> None:
     console.print(f"insource: building {module.name} {module.version} from its Go module (once)")
     packages = list(module.programs.values())
@@ -210,9 +216,9 @@ def _progress(console: Console, name: str, total: int) -> Iterator[Callable[[], 
 
 
 def _copy_stages(target: Path) -> None:
-    (source,) = _ask(KWOK, "list", "-m", "-f", "{{.Dir}}", KWOK.requires)
+    source = go_module_folder(KWOK, KWOK.requires)
     for stage in _STAGES:
-        shutil.copyfile(Path(source) / "kustomize" / "stage" / stage, target / Path(stage).name)
+        shutil.copyfile(source / "kustomize" / "stage" / stage, target / Path(stage).name)
 
 
 def main() -> int:

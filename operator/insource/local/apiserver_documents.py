@@ -9,9 +9,9 @@ from aiohttp import web
 
 from insource.local import apiserver_answers as answers
 from insource.local import apiserver_protobuf as protobuf
-from insource.local import discovery, openapi
+from insource.local import discovery, openapi, openapi_v2
 from insource.local.apiserver_answers import Form
-from insource.local.store_errors import ApiError, unsupported
+from insource.local.store_errors import ApiError
 from insource.local.store_kinds import Kinds
 
 
@@ -37,9 +37,10 @@ def described(request: web.Request, kinds: Kinds) -> web.StreamResponse:
     if parts[0] == "apis" and len(parts) == 3 and (parts[1], parts[2]) in served:
         return as_json(discovery.resource_list((parts[1], parts[2]), served[(parts[1], parts[2])]))
     if parts == ["openapi", "v2"]:
+        said = openapi_v2.document_v2(served)
         if "protobuf" not in request.headers.get("Accept", ""):
-            raise unsupported("OpenAPI v2 as JSON: ask for /openapi/v3")
-        return web.Response(body=openapi.V2_EMPTY, content_type=openapi.V2_MEDIA)
+            return _tagged(request, said, "application/json")
+        return web.Response(body=openapi_v2.encoded(said), content_type=openapi_v2.MEDIA)
     if parts == ["openapi", "v3"]:
         return _tagged(request, openapi.index(served), "application/json")
     if parts[:2] == ["openapi", "v3"]:

@@ -6,8 +6,6 @@ Field names and types are the API's own (`builtin_types`); of its value checks o
 from __future__ import annotations
 
 import base64
-import binascii
-import re
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -16,7 +14,7 @@ from insource.local import builtin_schemas as schemas
 from insource.local.builtin_rbac import rbac_kinds
 from insource.local.builtin_types import closed
 from insource.local.schema_nodes import compact
-from insource.local.store_errors import Cause, Object, UndecodableError, bad_request
+from insource.local.store_errors import Cause, Object, bad_request
 from insource.local.store_kinds import ResourceKind, ScalePaths
 
 DEFAULT_GRACE_SECONDS = 30
@@ -124,24 +122,10 @@ def finalized(namespace: Object, sent: Object) -> Object:
 
 def _prepare_secret(obj: Object, _old: Object | None) -> None:
     plain = obj.pop("stringData", None) or {}
-    data = obj.get("data") or {}
-    for value in data.values():
-        try:
-            base64.b64decode(value or "", validate=True)
-        except (binascii.Error, ValueError, TypeError) as error:
-            raise UndecodableError("illegal base64 data at input byte 0") from error
-    for name, value in plain.items():
-        data[name] = base64.b64encode(str(value).encode()).decode()
-    if data:
-        obj["data"] = data
+    if plain:
+        data = obj.setdefault("data", {})
+        data.update({name: base64.b64encode(value.encode()).decode() for name, value in plain.items()})
     obj.setdefault("type", "Opaque")
-
-
-def _prepare_config_map(obj: Object, _old: Object | None) -> None:
-    for value in (obj.get("data") or {}).values():
-        if not isinstance(value, str):
-            kind = {bool: "bool", int: "number", float: "number", list: "array", dict: "object"}[type(value)]
-            raise UndecodableError(f"json: cannot unmarshal {kind} into Go struct field ConfigMap.data of type string")
 
 
 def _prepare_node(obj: Object, _old: Object | None) -> None:
@@ -243,18 +227,6 @@ def _check_revision(obj: Object, old: Object | None) -> list[Cause]:
     return []
 
 
-_MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)\Z")
-
-
-def _prepare_lease(obj: Object, _old: Object | None) -> None:
-    for name in ("acquireTime", "renewTime"):
-        said = (obj.get("spec") or {}).get(name)
-        if said is not None and not _MICRO_TIME.match(said):
-            tail = said[19:] or ""
-            why = f'parsing time "{said}" as "2006-01-02T15:04:05.000000Z07:00": cannot parse "{tail}" as ".000000"'
-            raise UndecodableError(why)
-
-
 def _check_lease(obj: Object, _old: Object | None) -> list[Cause]:
     spec = obj.get("spec") or {}
     causes = []
@@ -292,7 +264,7 @@ def builtin_kinds() -> tuple[ResourceKind, ...]:
         ),
         ResourceKind(
             "", "v1", "configmaps", "configmap", "ConfigMap", True, ("cm",), (), False, schemas.PLAIN,
-            prepare=_prepare_config_map, check=_check_immutable,
+            check=_check_immutable,
         ),
         ResourceKind(
             "", "v1", "secrets", "secret", "Secret", True, (), (), False, schemas.PLAIN,
@@ -348,7 +320,7 @@ def builtin_kinds() -> tuple[ResourceKind, ...]:
         ),
         ResourceKind(
             "coordination.k8s.io", "v1", "leases", "lease", "Lease", True, (), (), False, schemas.PLAIN,
-            prepare=_prepare_lease, check=_check_lease,
+            check=_check_lease,
         ),
         ResourceKind(
             "events.k8s.io", "v1", "events", "event", "Event", True, ("ev",), (), False,

@@ -1,4 +1,4 @@
-"""The field names and types of the built-in kinds, from builtin_types.json: as schema nodes and as OpenAPI v3.
+"""The Go types of the built-in kinds, from builtin_types.json: their fields, by name in JSON and by number in protobuf.
 
 Whether a field is required, and what values it may have, is not in the table: see `builtin`.
 """
@@ -6,152 +6,161 @@ Whether a field is required, and what values it may have, is not in the table: s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cache
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from insource.local.schema_nodes import OPEN, Node, json_type
-from insource.local.store_errors import Object
+from insource.local.schema_nodes import OPEN, Node
 
-MODELS = {
-    ("", "Event"): "CoreV1Event",
-    ("events.k8s.io", "Event"): "EventsV1Event",
-}
-"""(group, Kind) -> model, where it is not `V1<Kind>`."""
-_SCALARS = {
-    "str": "string",
-    "bytes": "string",
-    "datetime": "string",
+Shape = Literal[
+    "string", "bool", "integer", "number", "bytes", "time", "micro-time", "quantity", "int-or-string", "any",
+    "struct", "list", "map",
+]  # fmt: skip
+_SHAPES: dict[str, Shape] = {
+    "string": "string",
+    "bool": "bool",
     "int": "integer",
-    "float": "number",
+    "int32": "integer",
+    "int64": "integer",
+    "float64": "number",
+    "[]byte": "bytes",
+    "Time": "time",
+    "MicroTime": "micro-time",
+    "Quantity": "quantity",
+    "IntOrString": "int-or-string",
+    "any": "any",
+}
+_NODE_TYPES = {
+    "string": "string",
+    "bytes": "string",
+    "time": "string",
+    "micro-time": "string",
     "bool": "boolean",
+    "integer": "integer",
+    "number": "number",
     "quantity": "quantity",
+    "int-or-string": "int-or-string",
 }
-_FITTING = {
-    "": frozenset({str, int, float, bool, dict, list}),
-    "string": frozenset({str}),
-    "integer": frozenset({int}),
-    "number": frozenset({int, float}),
-    "boolean": frozenset({bool}),
-    "quantity": frozenset({str, int, float}),
-}
-"""Type of a node -> Python types that fit without a closer look. A node without a type takes anything."""
-_NONE: frozenset[type] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class GoType:
+    """One type; `inside` is of a list's items or a map's values, `struct` the name of a struct in the table."""
+
+    shape: Shape
+    said: str
+    """As Go names it in an error: `int32`, `v1.PullPolicy`, `[]v1.Container`."""
+    pointer: bool = False
+    inside: GoType | None = None
+    struct: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """One field of a struct."""
+
+    name: str
+    """In JSON; of an inlined struct, which JSON does not name, empty."""
+    type: GoType
+    number: int
+    """In protobuf; 0 if it is not there."""
+    omits_empty: bool
+    omits_zero: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Struct:
+    """One Go struct. `fields` in the order in which Go writes them, those of inlined structs among them."""
+
+    name: str
+    """Without its package: `DeploymentSpec`."""
+    fields: dict[str, Field] = field(default_factory=dict)
+    numbered: dict[int, Field] = field(default_factory=dict)
 
 
 @cache
-def _table() -> dict[str, dict[str, str]]:
-    table: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("builtin_types.json").read_text())
+def _table() -> dict[str, Any]:
+    table: dict[str, Any] = json.loads(Path(__file__).with_name("builtin_types.json").read_text())
     return table
 
 
-def model_of(group: str, kind: str) -> str:
-    return MODELS.get((group, kind), f"V1{kind}")
+@cache
+def struct(name: str) -> Struct:
+    """The struct of that name in the table, such as `apps.DeploymentSpec`."""
+    found = Struct(name.rpartition(".")[2])
+    for json_name, told in _table()["structs"][name].items():
+        inlined = json_name.startswith("+")
+        type_ = _go_type(told["type"], told.get("said", ""))
+        told_field = Field(
+            "" if inlined else json_name,
+            type_,
+            told.get("number", 0),
+            told.get("omitempty", False),
+            told.get("omitzero", False),
+        )
+        found.numbered[told_field.number] = told_field
+        if inlined:
+            found.fields.update(struct(type_.struct).fields)
+        else:
+            found.fields[json_name] = told_field
+    return found
+
+
+def struct_of(group: str, kind: str) -> Struct:
+    """The struct of a built-in kind."""
+    return struct(_table()["kinds"][f"{group}/{kind}"])
+
+
+def is_known(group: str, kind: str) -> bool:
+    return f"{group}/{kind}" in _table()["kinds"]
+
+
+def _go_type(declared: str, said: str = "") -> GoType:
+    bare = declared.removeprefix("*")
+    pointer = bare != declared
+    said = said or bare
+    if bare in _SHAPES:
+        return GoType(_SHAPES[bare], said, pointer)
+    if bare.startswith("[]"):
+        return GoType("list", said, inside=_go_type(bare[2:], said[2:] if said.startswith("[]") else ""))
+    if bare.startswith("map["):
+        inner = said.partition("]")[2] if said.startswith("map[") else ""
+        return GoType("map", said, inside=_go_type(bare.partition("]")[2], inner))
+    return GoType("struct", said, pointer, struct=bare)
+
+
+# --- as a schema
 
 
 def closed(group: str, kind: str, merging: Node) -> Node:
     """`merging` (how lists and maps merge) with every field of the kind declared, and no other allowed."""
-    return _node(model_of(group, kind), merging, {})
+    root = _struct_node(struct_of(group, kind), merging, {})
+    text = Node(type="string")
+    root.properties.update(apiVersion=text, kind=text)
+    return root
 
 
-def _node(declared: str, merging: Node, plain: dict[str, Node]) -> Node:
-    if declared == "object":
-        return merging
-    if declared in _SCALARS:
-        return Node(type=_SCALARS[declared], default=merging.default)
-    if declared.startswith("List["):
-        items = _node(declared[5:-1], merging.items or OPEN, plain)
-        return Node(type="array", items=items, list_type=merging.list_type, keys=merging.keys)
-    if declared.startswith("Dict["):
-        inner = _node(declared.partition(", ")[2][:-1], OPEN, plain)
-        return Node(type="object", additional=inner, atomic=merging.atomic)
-    shared = not merging.properties and not merging.struct and not merging.atomic
-    if shared and declared in plain:
-        return plain[declared]
+def _struct_node(of: Struct, merging: Node, plain: dict[Struct, Node]) -> Node:
     node = Node(type="object", atomic=merging.atomic, struct=merging.struct, defaulted=merging.defaulted)
+    shared = not merging.properties and not merging.struct and not merging.atomic
     if shared:
-        plain[declared] = node  # before its properties: a type may contain itself
-    for name, inside in _table()[declared].items():
-        node.properties[name] = _node(inside, merging.properties.get(name, OPEN), plain)
+        if of in plain:
+            return plain[of]
+        plain[of] = node  # before its properties: a type may contain itself
+    for name, inside in of.fields.items():
+        node.properties[name] = _node(inside.type, merging.properties.get(name, OPEN), plain)
     return node
 
 
-def mistyped(value: Any, old: Any, node: Node, path: str) -> str | None:
-    """Why Go could not decode `value`, or None; what equals the old value is not judged again."""
-    if value is None or value is old or type(value) in _FITTING.get(node.type, _NONE):
-        return None
-    if isinstance(value, dict) and node.type == "object":
-        before = old if isinstance(old, dict) else {}
-        for name, item in value.items():
-            child = node.properties.get(name) or node.additional
-            inside = f"{path}.{name}" if name in node.properties else path  # Go names fields, not a map's keys
-            wrong = mistyped(item, before.get(name), child, inside) if child is not None else None
-            if wrong is not None:
-                return wrong
-        return None
-    if isinstance(value, list) and node.type == "array":
-        if value == old:
-            return None
-        known = old[: len(value)] if isinstance(old, list) else []
-        for item, was in zip_longest(value, known):
-            wrong = mistyped(item, was, node.items or OPEN, path)
-            if wrong is not None:
-                return wrong
-        return None
-    said = json_type(value)
-    if said == node.type:
-        return None
-    said = {"integer": "number", "boolean": "bool"}.get(said, said)
-    return f"json: cannot unmarshal {said} into Go struct field {path} of type {node.type}"
-
-
-# --- as OpenAPI
-
-
-def _inside(declared: str) -> str:
-    """`V1EnvVar` of `List[V1EnvVar]`."""
-    return declared.rpartition("[")[2].rpartition(" ")[2].rstrip("]")
-
-
-def _closure(model: str, found: dict[str, None]) -> Iterator[str]:
-    if model in found or model not in _table():
-        return
-    found[model] = None
-    yield model
-    for declared in _table()[model].values():
-        yield from _closure(_inside(declared), found)
-
-
-def _schema(declared: str) -> Object:
-    if declared == "object":
-        return {"x-kubernetes-preserve-unknown-fields": True}
-    if declared == "quantity":
-        return {"oneOf": [{"type": "string"}, {"type": "number"}]}
-    if declared in _SCALARS:
-        formats = {"datetime": "date-time", "bytes": "byte", "float": "double"}
-        shown: Object = {"type": _SCALARS[declared]}
-        return {**shown, "format": formats[declared]} if declared in formats else shown
-    if declared.startswith("List["):
-        return {"type": "array", "items": _schema(declared[5:-1])}
-    if declared.startswith("Dict["):
-        return {"type": "object", "additionalProperties": _schema(declared.partition(", ")[2][:-1])}
-    return {"allOf": [{"$ref": f"#/components/schemas/{schema_name(declared)}"}]}
-
-
-def schema_name(model: str) -> str:
-    """`v1.PodSpec`, of which kubectl shows the last part, for the model V1PodSpec."""
-    prefix, _, name = model.partition("V1")
-    return f"{prefix.lower()}.v1.{name}".lstrip(".")
-
-
-def openapi_schemas(group: str, kind: str) -> Object:
-    """The kind's model and all that it uses, as OpenAPI v3 schemas by `schema_name`."""
-    return {
-        schema_name(model): {
-            "type": "object",
-            "properties": {name: _schema(declared) for name, declared in sorted(_table()[model].items())},
-        }
-        for model in _closure(model_of(group, kind), {})
-    }
+def _node(of: GoType, merging: Node, plain: dict[Struct, Node]) -> Node:
+    if of.shape == "struct":
+        return _struct_node(struct(of.struct), merging, plain)
+    if of.shape == "any":
+        return merging
+    if of.inside is not None and of.shape == "list":
+        items = _node(of.inside, merging.items or OPEN, plain)
+        return Node(type="array", items=items, list_type=merging.list_type, keys=merging.keys)
+    if of.inside is not None:
+        return Node(type="object", additional=_node(of.inside, OPEN, plain), atomic=merging.atomic)
+    return Node(type=_NODE_TYPES[of.shape], default=merging.default)

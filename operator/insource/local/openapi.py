@@ -1,4 +1,4 @@
-"""OpenAPI, as much as kubectl and helm read: the fieldValidation parameter, and v3 schemas for `explain`."""
+"""OpenAPI v3 documents, as much as kubectl and helm read: the fieldValidation parameter, and schemas for `explain`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,13 @@ from functools import lru_cache
 
 import orjson
 
-from insource.local.builtin_types import model_of, openapi_schemas, schema_name
-from insource.local.discovery import GroupVersion
+from insource.local.discovery import REVIEWS, GroupVersion
+from insource.local.openapi_schemas import PREFIX, custom_schema, name_of, references, with_all_they_use
 from insource.local.store_errors import Object
 from insource.local.store_kinds import ResourceKind
 
-V2_MEDIA = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-V2_EMPTY = b"".join(
-    (b"\x0a\x032.0", b"\x12\x15", b"\x0a\x0aKubernetes", b"\x12\x07v1.37.0"),
-)
-"""A protobuf `Document` with `swagger` and `info` and no definitions.
-
-kubectl checks a `kind: List` by OpenAPI v2 alone, and passes over what has no definition there: the server's own
-strict field validation is what judges the items.
-"""
+VERSION = "v1.37.2"
+"""Of the Kubernetes whose types these are."""
 _PARAMETERS = [
     {"name": name, "in": "query", "schema": {"type": "string"}}
     for name in ("dryRun", "fieldManager", "fieldValidation", "force")
@@ -47,47 +40,44 @@ def _digest(pair: GroupVersion, kinds: tuple[ResourceKind, ...]) -> str:
 
 def document(pair: GroupVersion, kinds: list[ResourceKind]) -> Object:
     """`/openapi/v3/apis/G/V`."""
+    group, version = pair
     paths: Object = {}
-    schemas: Object = openapi_schemas("", "ObjectMeta")
+    schemas: dict[str, Object] = {}
+    names: list[str] = []
     for kind in kinds:
-        named = {"group": kind.group, "version": kind.version, "kind": kind.kind}
-        name = f"{kind.group or 'core'}.{kind.version}.{kind.kind}"
-        content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
-        operation = {
-            "x-kubernetes-group-version-kind": named,
-            "responses": {"200": {"description": "OK", "content": content}},
-        }
-        base = f"/{_path(pair)}/namespaces/{{namespace}}" if kind.namespaced else f"/{_path(pair)}"
-        paths[f"{base}/{kind.plural}"] = {
-            "get": {**operation, "x-kubernetes-action": "list"},
-            "post": {**operation, "x-kubernetes-action": "post", "parameters": _PARAMETERS},
-        }
-        paths[f"{base}/{kind.plural}/{{name}}"] = {
-            "get": {**operation, "x-kubernetes-action": "get"},
-            "patch": {**operation, "x-kubernetes-action": "patch", "parameters": _PARAMETERS},
-        }
-        if kind.openapi is None:
-            schemas.update(openapi_schemas(kind.group, kind.kind))
-        schemas[name] = {**_schema(kind, schemas), "x-kubernetes-group-version-kind": [named]}
+        name = name_of(group, version, kind.kind, custom=kind.custom)
+        paths.update(_paths(pair, kind.plural, kind.kind, name, namespaced=kind.namespaced))
+        if kind.custom:
+            schemas[name] = custom_schema(kind)
+            names += references(schemas[name])
+        else:
+            names.append(name)
+    for plural, review in REVIEWS.get(pair, {}).items():
+        name = name_of(group, version, review, custom=False)
+        names.append(name)
+        paths.update(_paths(pair, plural, review, name, namespaced=plural.startswith("local")))
     return {
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "v1.37.0"},
+        "info": {"title": "Kubernetes", "version": VERSION},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": with_all_they_use(names) | schemas},
     }
 
 
-def _schema(kind: ResourceKind, schemas: Object) -> Object:
-    if kind.openapi is None:
-        described: Object = schemas[schema_name(model_of(kind.group, kind.kind))]
-        return described
-    properties = {
-        **(kind.openapi.get("properties") or {}),
-        "apiVersion": {"type": "string"},
-        "kind": {"type": "string"},
-        "metadata": {
-            "description": "Standard object's metadata.",
-            "allOf": [{"$ref": f"#/components/schemas/{schema_name('V1ObjectMeta')}"}],
+def _paths(pair: GroupVersion, plural: str, kind: str, schema: str, *, namespaced: bool) -> Object:
+    content = {"application/json": {"schema": {"$ref": PREFIX + schema}}}
+    operation = {
+        "x-kubernetes-group-version-kind": {"group": pair[0], "version": pair[1], "kind": kind},
+        "responses": {"200": {"description": "OK", "content": content}},
+    }
+    base = f"/{_path(pair)}/namespaces/{{namespace}}" if namespaced else f"/{_path(pair)}"
+    return {
+        f"{base}/{plural}": {
+            "get": {**operation, "x-kubernetes-action": "list"},
+            "post": {**operation, "x-kubernetes-action": "post", "parameters": _PARAMETERS},
+        },
+        f"{base}/{plural}/{{name}}": {
+            "get": {**operation, "x-kubernetes-action": "get"},
+            "patch": {**operation, "x-kubernetes-action": "patch", "parameters": _PARAMETERS},
         },
     }
-    return {**kind.openapi, "properties": properties}

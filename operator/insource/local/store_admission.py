@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 
 from insource.env import Env
 from insource.local import labels, managed_fields
-from insource.local.builtin_types import mistyped
+from insource.local.builtin_types import struct_of
+from insource.local.go_objects import decoded, written
 from insource.local.schema import admit, copied
 from insource.local.schema_nodes import compact
 from insource.local.schema_validation import SKIPPED_RULES, validate
@@ -100,20 +101,21 @@ class Admission:
     ) -> Object:
         unknown: list[str] = []
         said = str(obj.get("kind") or kind.kind)
-        if not kind.custom:
-            why = mistyped(obj, old, kind.schema, kind.kind)
-            if why is not None:
-                raise _undecodable(kind, why, sent, patched=patched)
-        new: Object = admit(
-            {"apiVersion": kind.api_version, **obj}, kind.schema, "", unknown, defaulting=said == kind.kind
-        )
+        new: Object
+        if kind.custom:
+            whole = {"apiVersion": kind.api_version, **obj}
+            new = admit(whole, kind.schema, "", unknown, defaulting=said == kind.kind)
+        else:
+            try:
+                new = decoded(obj, old, struct_of(kind.group, kind.kind), unknown)
+            except UndecodableError as error:
+                raise _undecodable(kind, str(error), sent, patched=patched) from error
         new["apiVersion"] = kind.api_version
         self._report(kind, sent, unknown, validation, patched=patched)
         if kind.prepare is not None:
-            try:
-                kind.prepare(new, old)
-            except UndecodableError as error:
-                raise _undecodable(kind, str(error), sent, patched=patched) from error
+            kind.prepare(new, old)
+        if not kind.custom:
+            new = written(new, old, struct_of(kind.group, kind.kind))
         causes = self._metadata_causes(kind, new, old)
         if kind.check is not None:
             causes += kind.check(new, old)

@@ -1,0 +1,55 @@
+"""Times as Go reads and writes them: RFC 3339, and in whose words one that cannot be read is refused. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+_LAYOUT = (
+    ("2006", r"\d{4}"), ("-", "-"), ("01", r"\d{2}"), ("-", "-"), ("02", r"\d{2}"), ("T", "T"), ("15", r"\d{2}"),
+    (":", ":"), ("04", r"\d{2}"), (":", ":"), ("05", r"\d{2}"),
+)  # fmt: skip
+_RANGES = (("month", 5, 1, 12), ("day", 8, 1, 31), ("hour", 11, 0, 23), ("minute", 14, 0, 59), ("second", 17, 0, 59))
+_ZONE = re.compile(r"Z|[+-]\d{2}:\d{2}")
+SECONDS = "2006-01-02T15:04:05Z07:00"
+MICROSECONDS = "2006-01-02T15:04:05.000000Z07:00"
+
+
+class UnreadableTimeError(ValueError):
+    """The text says why, as Go would."""
+
+
+def rewritten(text: str, layout: str) -> str:
+    """A time as Go writes it again: in UTC, in whole seconds or with six digits. Raises UnreadableTimeError."""
+    moment = _parsed(text, layout).astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S" + (".%fZ" if layout == MICROSECONDS else "Z"))
+
+
+def _parsed(text: str, layout: str) -> datetime:
+    rest = text
+    for said, pattern in _LAYOUT:
+        match = re.match(pattern, rest)
+        if match is None:
+            raise _unreadable(text, layout, rest, said)
+        rest = rest[match.end() :]
+    fraction = re.match(r"\.\d{6}(?!\d)" if layout == MICROSECONDS else r"\.\d+", rest)
+    if layout == MICROSECONDS and fraction is None:
+        raise _unreadable(text, layout, rest, ".000000")
+    rest = rest[fraction.end() :] if fraction else rest
+    zone = _ZONE.match(rest)
+    if zone is None:
+        raise _unreadable(text, layout, rest, "Z07:00")
+    if rest != zone.group():
+        raise UnreadableTimeError(f'parsing time "{text}": extra text: "{rest[zone.end() :]}"')
+    for what, place, least, most in _RANGES:
+        if not least <= int(text[place : place + 2]) <= most:
+            raise UnreadableTimeError(f'parsing time "{text}": {what} out of range')
+    digits = (fraction.group()[1:7] if fraction else "").ljust(6, "0")
+    try:
+        return datetime.fromisoformat(f"{text[:19]}.{digits}{zone.group()}")
+    except ValueError as error:
+        raise UnreadableTimeError(f'parsing time "{text}": day out of range') from error
+
+
+def _unreadable(text: str, layout: str, rest: str, wanted: str) -> UnreadableTimeError:
+    return UnreadableTimeError(f'parsing time "{text}" as "{layout}": cannot parse "{rest}" as "{wanted}"')
