@@ -1,26 +1,29 @@
-"""`python -m tests.cluster.kubernetes_types [--check]`: what the embedded API server knows of Kubernetes' own types.
+"""`python -m tests.cluster.kubernetes_types`: what the embedded API server knows of Kubernetes' own types.
 
-From the Go modules that `build/kubernetes` pins, whose sources the cluster's build has fetched, it writes two files of
+From what `build/kubernetes` pins, which the cluster's build has fetched and built, it writes two files of
 `insource.local`:
 
 * builtin_types.json: every field of the kinds that are served, with its Go type, its number in protobuf, whether Go
   writes it when it is empty. From the struct tags of `types.go`.
-* builtin_openapi.json: the same types as OpenAPI v3 schemas, word for word. From the document that Kubernetes keeps.
+* builtin_openapi.json: the same types as OpenAPI v3 schemas, word for word. From a running kube-apiserver.
 
-Run by hand after that pin has moved. Needs Go; the embedded cluster only ever reads the files.
+Run by hand after that pin has moved; `test_kubernetes_types.py` says when that was forgotten. The embedded cluster only
+ever reads the files.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import sys
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.binaries import KUBERNETES, go_module_folder
+from tests.cluster.binaries import KUBERNETES, binaries, go_module_folder
+from tests.cluster.control_plane import control_plane
+from tests.servers import ApiServer, real_server
 
 LOCAL = Path(__file__).parents[2] / "operator" / "insource" / "local"
 TYPES, OPENAPI = LOCAL / "builtin_types.json", LOCAL / "builtin_openapi.json"
@@ -184,13 +187,14 @@ def types() -> dict[str, Any]:
     return {"kinds": kinds, "structs": structs}
 
 
-def schemas() -> dict[str, Any]:
+def schemas(api: ApiServer) -> dict[str, Any]:
     """OpenAPI schema name -> schema, of every kind and all that it uses."""
     known: dict[str, Any] = {}
-    for path in (go_module_folder(KUBERNETES, "k8s.io/kubernetes") / "api" / "openapi-spec" / "v3").glob("*.json"):
-        known |= json.loads(path.read_text()).get("components", {}).get("schemas", {})
+    for document in api.ok("GET", "/openapi/v3")["paths"].values():
+        known |= api.ok("GET", document["serverRelativeURL"]).get("components", {}).get("schemas", {})
     found: dict[str, Any] = {}
-    waiting = [f"{PACKAGES[package][2]}.{kind}" for package, kinds in KINDS.items() for kind in kinds]
+    served = ((package, kind) for package, kinds in KINDS.items() if package != "meta" for kind in kinds)
+    waiting = [f"{PACKAGES[package][2]}.{kind}" for package, kind in served]
     while waiting:
         name = waiting.pop()
         if name not in found:
@@ -217,25 +221,19 @@ def _lines(table: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def texts() -> dict[Path, str]:
+def texts(api: ApiServer) -> dict[Path, str]:
     """What each file should hold."""
     said = types()
     kinds = json.dumps(said["kinds"], sort_keys=True)
     both = f'{{"kinds": {kinds},\n"structs": {_lines(said["structs"]).rstrip()}}}\n'
-    return {TYPES: both, OPENAPI: _lines(schemas())}
-
-
-def main(arguments: list[str]) -> int:
-    """0, or 1 if `--check` finds a file stale."""
-    stale = [path for path, text in texts().items() if not path.exists() or path.read_text() != text]
-    if "--check" in arguments:
-        for path in stale:
-            print(f"{path} is stale: run python -m tests.cluster.kubernetes_types", file=sys.stderr)
-        return 1 if stale else 0
-    for path, text in texts().items():
-        path.write_text(text)
-    return 0
+    return {TYPES: both, OPENAPI: _lines(schemas(api))}
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        control_plane(Path(folder), binaries()) as plane,
+        real_server(plane) as server,
+    ):
+        for path, text in texts(server).items():
+            path.write_text(text)

@@ -24,6 +24,7 @@ from insource.local.apiserver_users import acting, authenticated
 from insource.local.auth import Tokens
 from insource.local.list_options import ListOptions, check_version, is_true, list_options, whole_number
 from insource.local.rbac import Request
+from insource.local.scale import SCALE
 from insource.local.store import Store
 from insource.local.store_errors import ApiError, Object, bad_request, unsupported
 from insource.local.store_kinds import ResourceKind
@@ -115,7 +116,8 @@ class _Server:
         if target.subresource == "log" and "log" in kind.subresources:
             return await stream_log(self._store, self._logs, call)
         if target.subresource == "scale":
-            return as_json(store.scale(kind, target.namespace, target.name))
+            seen = answers.one(SCALE, store.scale(kind, target.namespace, target.name), call.form, self._now())
+            return as_form(seen, call.form)
         if target.subresource not in ("", "status"):
             return no_page()
         self._check_version(call.query.get("resourceVersion", ""))

@@ -38,6 +38,7 @@ async def review(
         "metadata": {"namespace": target.namespace} if target.plural == _LOCAL else {},
     }
     if target.plural == "selfsubjectreviews":
+        answer["metadata"] = {"creationTimestamp": tokens.now()}
         answer["status"] = {"userInfo": user.as_object()}
     elif target.plural == "selfsubjectrulesreviews":
         answer.update(spec={}, status=_rules(user, spec, authorizer))

@@ -18,7 +18,7 @@ from pathlib import Path
 from insource.env import Env
 from insource.local.store import Store
 from insource.local.store_admission import timestamp
-from insource.local.store_errors import Object, bad_request
+from insource.local.store_errors import Cause, Object, bad_request, invalid
 
 API_AUDIENCE = "https://kubernetes.default.svc"
 ISSUER = "insource-local"
@@ -86,6 +86,9 @@ class Tokens:
         # By digest, so that a lookup's timing says nothing about the tokens.
         self._static = {hashlib.sha256(token.encode()).digest(): user for token, user in static.items()}
 
+    def now(self) -> str:
+        return timestamp(self._env.clock.now())
+
     def user(self, token: str, audiences: Sequence[str] = (API_AUDIENCE,)) -> tuple[User, list[str]] | None:
         """The user and those of `audiences` that the token is good for; None if it is not good for any."""
         static = self._static.get(hashlib.sha256(token.encode()).digest())
@@ -139,7 +142,9 @@ class Tokens:
         audiences = list(spec.get("audiences") or [API_AUDIENCE])
         seconds = int(spec.get("expirationSeconds") or DEFAULT_EXPIRATION_S)
         if seconds < MINIMUM_EXPIRATION_S:
-            raise bad_request(f"spec.expirationSeconds may not be less than {MINIMUM_EXPIRATION_S}, got {seconds}")
+            said = f"Invalid value: {seconds}: may not specify a duration less than 10 minutes"
+            cause = Cause("FieldValueInvalid", said, "spec.expirationSeconds")
+            raise invalid("TokenRequest", "authentication.k8s.io", "", [cause])
         now = int(self._env.clock.now().timestamp())
         bound: Object = {
             "namespace": namespace,
@@ -166,8 +171,13 @@ class Tokens:
         return {
             "kind": "TokenRequest",
             "apiVersion": "authentication.k8s.io/v1",
-            "metadata": {"name": account, "namespace": namespace},
-            "spec": {**spec, "audiences": audiences, "expirationSeconds": seconds},
+            "metadata": {
+                "name": account,
+                "namespace": namespace,
+                "uid": self._env.ids.uuid(),
+                "creationTimestamp": self.now(),
+            },
+            "spec": {"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": reference},
             "status": {
                 "token": f"{signed}.{self._signature(signed)}",
                 "expirationTimestamp": timestamp(datetime.fromtimestamp(now + seconds, UTC)),

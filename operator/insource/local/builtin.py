@@ -8,63 +8,17 @@ from __future__ import annotations
 import base64
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 from insource.local import builtin_schemas as schemas
+from insource.local.builtin_pods import check_pod, check_pod_spec, prepare_pod, prepare_pod_spec
 from insource.local.builtin_rbac import rbac_kinds
+from insource.local.builtin_services import prepare_service
 from insource.local.builtin_types import closed
 from insource.local.schema_nodes import compact
 from insource.local.store_errors import Cause, Object, bad_request
 from insource.local.store_kinds import ResourceKind, ScalePaths
 
-DEFAULT_GRACE_SECONDS = 30
 _FETCH = ("get", "list", "watch")
-
-
-def prepare_pod_spec(spec: Object) -> None:
-    """The defaults of a pod's spec that the node and kubectl read."""
-    spec.setdefault("restartPolicy", "Always")
-    spec.setdefault("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS)
-    spec.setdefault("dnsPolicy", "ClusterFirst")
-    spec.setdefault("securityContext", {})
-    spec.setdefault("schedulerName", "default-scheduler")
-    if "serviceAccountName" in spec:
-        spec.setdefault("serviceAccount", spec["serviceAccountName"])
-    for group in ("initContainers", "containers"):
-        for container in spec.get(group) or []:
-            _prepare_container(container)
-
-
-def _prepare_container(container: Object) -> None:
-    container.setdefault("resources", {})
-    container.setdefault("terminationMessagePath", "/dev/termination-log")
-    container.setdefault("terminationMessagePolicy", "File")
-    if "imagePullPolicy" not in container:
-        tag = str(container.get("image", "")).rpartition("/")[2].partition(":")[2]
-        container["imagePullPolicy"] = "IfNotPresent" if tag and tag != "latest" else "Always"
-    for port in container.get("ports") or []:
-        port.setdefault("protocol", "TCP")
-    for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
-        if container.get(probe):
-            for name, value in (
-                ("timeoutSeconds", 1),
-                ("periodSeconds", 10),
-                ("successThreshold", 1),
-                ("failureThreshold", 3),
-            ):
-                container[probe].setdefault(name, value)
-            if "httpGet" in container[probe]:
-                container[probe]["httpGet"].setdefault("scheme", "HTTP")
-                container[probe]["httpGet"].setdefault("path", "/")
-
-
-def _prepare_pod(obj: Object, old: Object | None) -> None:
-    prepare_pod_spec(obj.setdefault("spec", {}))
-    if old is None:
-        obj["spec"].setdefault("serviceAccountName", "default")
-        obj["spec"].setdefault("serviceAccount", obj["spec"]["serviceAccountName"])
-        obj["spec"].setdefault("enableServiceLinks", True)
-        obj["status"] = {"phase": "Pending", "qosClass": "BestEffort", **(obj.get("status") or {})}
 
 
 def _prepare_deployment(obj: Object, _old: Object | None) -> None:
@@ -86,22 +40,6 @@ def _prepare_replica_set(obj: Object, _old: Object | None) -> None:
     spec.setdefault("replicas", 1)
     prepare_pod_spec(spec.setdefault("template", {}).setdefault("spec", {}))
     obj.setdefault("status", {"replicas": 0})
-
-
-def _prepare_service(obj: Object, old: Object | None) -> None:
-    spec = obj.setdefault("spec", {})
-    spec.setdefault("type", "ClusterIP")
-    spec.setdefault("sessionAffinity", "None")
-    for port in spec.get("ports") or []:
-        port.setdefault("protocol", "TCP")
-        port.setdefault("targetPort", port.get("port"))
-    if old is not None and "clusterIP" in (old.get("spec") or {}):
-        spec.setdefault("clusterIP", old["spec"]["clusterIP"])
-    if spec["type"] != "ExternalName":
-        # No cluster addresses here (no proxy would serve them): every Service behaves as a headless one.
-        spec.setdefault("clusterIP", "None")
-        spec.setdefault("internalTrafficPolicy", "Cluster")
-    obj.setdefault("status", {"loadBalancer": {}})
 
 
 def _prepare_namespace(obj: Object, old: Object | None) -> None:
@@ -167,49 +105,6 @@ def _check_workload(obj: Object, old: Object | None) -> list[Cause]:
     return causes
 
 
-def check_pod_spec(spec: Object, path: str) -> list[Cause]:
-    """Containers there, named once, each with an image."""
-    causes = []
-    if not spec.get("containers"):
-        causes.append(Cause("FieldValueRequired", "Required value", f"{path}.containers"))
-    seen: set[str] = set()
-    for group in ("initContainers", "containers"):
-        for i, container in enumerate(spec.get(group) or []):
-            where = f"{path}.{group}[{i}]"
-            missing = [name for name in ("name", "image") if not container.get(name)]
-            causes.extend(Cause("FieldValueRequired", "Required value", f"{where}.{name}") for name in missing)
-            if container.get("name") in seen:
-                said = f"Duplicate value: {compact(container['name'])}"
-                causes.append(Cause("FieldValueDuplicate", said, f"{where}.name"))
-            seen.add(container.get("name", ""))
-    return causes
-
-
-_POD_MUTABLE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "nodeName")
-
-
-def _check_pod(obj: Object, old: Object | None) -> list[Cause]:
-    if old is None:
-        return check_pod_spec(obj["spec"], "spec")
-
-    def frozen(spec: Object) -> Any:
-        rest = {key: value for key, value in spec.items() if key not in _POD_MUTABLE}
-        for group in ("containers", "initContainers"):
-            rest[group] = [{**item, "image": ""} for item in rest.get(group) or []]
-        return rest
-
-    rebound = old["spec"].get("nodeName") and obj["spec"].get("nodeName") != old["spec"]["nodeName"]
-    if rebound or frozen(obj["spec"]) != frozen(old["spec"]):
-        said = (
-            "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
-            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to "
-            "existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was "
-            "previously negative)"
-        )
-        return [Cause("FieldValueForbidden", said, "spec")]
-    return []
-
-
 def _check_immutable(obj: Object, old: Object | None) -> list[Cause]:
     if old is None or not old.get("immutable"):
         return []
@@ -252,7 +147,7 @@ def builtin_kinds() -> tuple[ResourceKind, ...]:
         ),
         ResourceKind(
             "", "v1", "pods", "pod", "Pod", True, ("po",), ("all",), True, schemas.POD,
-            prepare=_prepare_pod, check=_check_pod, generation="spec", subresources=("log",),
+            prepare=prepare_pod, check=check_pod, generation="spec", subresources=("log",),
             selectable_fields=(
                 "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
                 "status.phase", "status.podIP",
@@ -260,7 +155,7 @@ def builtin_kinds() -> tuple[ResourceKind, ...]:
         ),
         ResourceKind(
             "", "v1", "services", "service", "Service", True, ("svc",), ("all",), True, schemas.SERVICE,
-            prepare=_prepare_service, selectable_fields=("spec.clusterIP", "spec.type"),
+            prepare=prepare_service, selectable_fields=("spec.clusterIP", "spec.type"),
         ),
         ResourceKind(
             "", "v1", "configmaps", "configmap", "ConfigMap", True, ("cm",), (), False, schemas.PLAIN,

@@ -12,13 +12,13 @@ from typing import Any
 
 from insource.local.builtin_types import Field, GoType, Struct, struct
 from insource.local.go_times import MICROSECONDS, SECONDS, UnreadableTimeError, rewritten
+from insource.local.quantities import canonical
 from insource.local.schema import copied
 from insource.local.schema_nodes import json_type
 from insource.local.store_errors import Object, UndecodableError
 
 _RANGES = {"int32": 2**31, "int64": 2**63, "int": 2**63}
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*")
-_QUANTITY = re.compile(r"([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)\Z")
 _QUANTITY_RULE = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 _PLAIN = {"string": str, "bool": bool}
 _ENVELOPE = ("apiVersion", "kind")
@@ -103,9 +103,7 @@ def _scalar(item: Any, of: GoType, owner: Struct, spoken: str) -> Any:
         return _time(item, SECONDS if shape == "time" else MICROSECONDS)
     if shape == "quantity":
         if type(item) in (int, float, str):
-            if not _QUANTITY.match(str(item).strip()):
-                raise UndecodableError(_QUANTITY_RULE)
-            return item if isinstance(item, str) else str(item)
+            return _quantity(str(item))
         raise UndecodableError(_QUANTITY_RULE)
     if shape == "int-or-string":
         if type(item) in (int, str):
@@ -119,6 +117,13 @@ def _time(text: str, layout: str) -> str:
         return rewritten(text, layout)
     except UnreadableTimeError as error:
         raise UndecodableError(str(error)) from error
+
+
+def _quantity(text: str) -> str:
+    try:
+        return canonical(text)
+    except (ValueError, ArithmeticError) as error:
+        raise UndecodableError(_QUANTITY_RULE) from error
 
 
 def _base64(text: str) -> str:

@@ -53,8 +53,8 @@ def as_v2(schema: Object) -> Object:
     (reference,) = schema.get("allOf") or ({},) if len(schema.get("allOf") or ()) < 2 else ({},)
     target = reference.get("$ref") or schema.get("$ref")
     if target:
-        described = {"description": schema["description"]} if "description" in schema else {}
-        return {"$ref": target.replace(PREFIX, "#/definitions/"), **described}
+        said = {name: value for name, value in schema.items() if name == "description" or name.startswith("x-")}
+        return {"$ref": target.replace(PREFIX, "#/definitions/"), **said}
     kept = {name: value for name, value in schema.items() if name not in _LEFT_OUT}
     if schema.get("oneOf") and "type" not in schema:
         kept["type"] = "string"  # quantities, and what may be a number or a string

@@ -6,6 +6,7 @@ from typing import Any
 
 from insource.local.builtin_schemas import MERGE_KEYS, MERGED_SETS
 from insource.local.schema import copied
+from insource.local.schema_nodes import json_type
 from insource.local.store_errors import ApiError, Object, bad_request, unsupported
 
 
@@ -26,10 +27,18 @@ def _refused() -> ApiError:
     return ApiError(422, "Invalid", "the server rejected our request due to an error in our request")
 
 
+def _undecodable(value: Any, wanted: str) -> ApiError:
+    said = {"integer": "number", "boolean": "bool"}.get(json_type(value), json_type(value))
+    return bad_request(f"error decoding patch: json: cannot unmarshal {said} into Go value of type {wanted}")
+
+
 def json_patch(value: Any, operations: Any) -> Any:
     """RFC 6902. Raises ApiError 422 for a failed test or a missing path, 400 for something that is no patch."""
-    if not isinstance(operations, list) or not all(isinstance(item, dict) for item in operations):
-        raise bad_request("a JSON patch is a list of operations")
+    if not isinstance(operations, list):
+        raise _undecodable(operations, "[]handlers.jsonPatchOp")
+    for item in operations:
+        if not isinstance(item, dict):
+            raise _undecodable(item, "handlers.jsonPatchOp")
     document = copied(value)
     for operation in operations:
         document = _operate(document, operation)
@@ -38,24 +47,23 @@ def json_patch(value: Any, operations: Any) -> Any:
 
 def _operate(document: Any, operation: Object) -> Any:
     verb, path = operation.get("op"), _pointer(operation.get("path"))
-    if verb in ("add", "replace", "test") and "value" not in operation:
-        raise bad_request(f"the JSON patch operation {verb!r} has no value")
+    value = operation.get("value")  # none is null, as for the real server
     if verb == "test":
-        if _at(document, path) != operation["value"]:
+        if _at(document, path) != value:
             raise _refused()
         return document
     if verb == "remove":
         return _remove(document, path)
     if verb == "replace":
         _at(document, path)
-        return _add(_remove(document, path), path, copied(operation["value"])) if path else operation["value"]
+        return _add(_remove(document, path), path, copied(value)) if path else value
     if verb == "add":
-        return _add(document, path, copied(operation["value"]))
+        return _add(document, path, copied(value))
     if verb in ("move", "copy"):
         source = _pointer(operation.get("from"))
         item = copied(_at(document, source))
         return _add(_remove(document, source) if verb == "move" else document, path, item)
-    raise bad_request(f"unexpected JSON patch operation {verb!r}")
+    raise _refused()
 
 
 def _pointer(text: Any) -> list[str]:
@@ -146,6 +154,18 @@ def strategic_merge(value: Any, patch: Any) -> Any:
         if listed != name and listed not in patch and listed in merged:
             merged[listed] = _ordered(listed, merged[listed], order)
     return merged
+
+
+def without_orders(patch: Any) -> Any:
+    """A strategic merge patch without the lists whose order it states: what is left of it once it has been merged."""
+    if not isinstance(patch, dict):
+        return patch
+    ordered = {name.partition("/")[2] for name in patch if name.startswith("$setElementOrder/")}
+    return {
+        name: without_orders(item)
+        for name, item in patch.items()
+        if name not in ordered and not name.startswith("$setElementOrder/")
+    }
 
 
 def _directive(merged: Object, name: str, item: Any) -> None:

@@ -1,9 +1,9 @@
-"""Kubernetes resource quantities: text to an exact number. Pure."""
+"""Kubernetes resource quantities: text to an exact number, and to the form in which they are stored. Pure."""
 
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 
 _SCALES = {
     "n": Decimal("1e-9"),
@@ -33,3 +33,28 @@ def parse_quantity(text: str) -> Decimal:
         raise ValueError(f'"{text}" is not a resource quantity such as 500m, 2 or 1Gi')
     number, exponent, suffix = match.groups()
     return Decimal(number + (exponent or "")) * _SCALES[suffix or ""]
+
+
+_DECIMAL = {-9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
+_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+
+
+def canonical(text: str) -> str:
+    """As Kubernetes writes it: a whole number, with the largest suffix that keeps it one (`0.5` -> `500m`).
+
+    Raises ValueError. Source: k8s.io/apimachinery, pkg/api/resource/quantity.go.
+    """
+    value = parse_quantity(text).quantize(Decimal("1e-9"), ROUND_UP)
+    match = _QUANTITY.match(text.strip())
+    if not value or match is None:
+        return "0"
+    if (match.group(3) or "").endswith("i") and abs(value) >= 1024 and value == value.to_integral_value():
+        power = 0
+        while power < len(_BINARY) - 1 and value % 1024 == 0:
+            value, power = value / 1024, power + 1
+        return f"{int(value)}{_BINARY[power]}"
+    exponent = max(each for each in _DECIMAL if (value.scaleb(-each)) % 1 == 0)
+    number = int(value.scaleb(-exponent))
+    if match.group(2):
+        return f"{number}e{exponent}" if exponent else str(number)
+    return f"{number}{_DECIMAL[exponent]}"

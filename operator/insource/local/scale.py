@@ -10,6 +10,10 @@ from insource.local.store_errors import ApiError, Cause, Object, bad_request, in
 from insource.local.store_kinds import ResourceKind, ScalePaths
 
 
+SCALE = ResourceKind("autoscaling", "v1", "scales", "scale", "Scale")
+"""What the subresource answers with; as a kind of its own it is not served."""
+
+
 def _steps(path: str) -> list[str]:
     return path.strip(".").split(".")
 
@@ -23,7 +27,7 @@ def _paths(kind: ResourceKind) -> ScalePaths:
 def seen(kind: ResourceKind, obj: Object) -> Object:
     """What a GET answers. Raises ApiError 404 if the kind has no scale, 500 if nobody has set the replicas."""
     shown = view(kind, obj)
-    if "replicas" not in shown["spec"]:
+    if lookup(obj, _steps(_paths(kind).replicas)) is None:
         text = f'the spec replicas field "{_paths(kind).replicas}" does not exist'
         raise ApiError(500, "InternalError", f"Internal error occurred: {text}", {"causes": [{"message": text}]})
     return shown
@@ -43,7 +47,7 @@ def view(kind: ResourceKind, obj: Object) -> Object:
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {name: metadata[name] for name in kept if name in metadata},
-        "spec": {"replicas": replicas} if replicas is not None else {},
+        "spec": {"replicas": replicas} if replicas else {},  # as Go writes it: no word of zero
         "status": status,
     }
 

@@ -32,9 +32,9 @@ def field_test(selector: str, selectable: tuple[str, ...], custom: bool) -> Test
             raise bad_request(f"invalid selector: '{selector}'; can't understand '{part}'")
         path, operator, value = match.groups()
         if path not in ("metadata.name", "metadata.namespace") and path not in selectable:
-            if custom:
+            if custom or selectable:
                 raise bad_request(f"field label not supported: {path}")
-            known = ", ".join(f'"{name}"' for name in ("metadata.name", "metadata.namespace", *selectable))
+            known = '"metadata.name", "metadata.namespace"'
             raise bad_request(f'"{path}" is not a known field selector: only {known}')
         tests.append(_field_requirement(tuple(path.split(".")), operator == "!=", value))
     if not tests:

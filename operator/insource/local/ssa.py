@@ -228,28 +228,14 @@ def paths(fields: Fields, prefix: str = "") -> list[str]:
     for key, below in fields.items():
         if key == ".":
             continue
-        if key.startswith("f:"):
-            step = "." + key[2:]
-        elif key.startswith("k:"):
-            step = "[" + ",".join(f"{k}={json.dumps(v)}" for k, v in json.loads(key[2:]).items()) + "]"
-        else:
-            step = "[=" + key[2:] + "]"
-        found.extend(paths(below, prefix + step))
+        found.extend(paths(below, prefix + path_of(key)))
     return found
 
 
-def undeclared(value: Any, node: Node, path: str = "") -> list[str]:
-    """Fields that the schema does not declare, as `.spec.bogus`."""
-    found: list[str] = []
-    if isinstance(value, dict):
-        for name, item in value.items():
-            child: Node | None = node.properties.get(name) or node.additional
-            if child is None and not node.keeps_unknown:
-                found.append(f"{path}.{name}")
-            elif isinstance(item, dict | list):
-                found.extend(undeclared(item, child or OPEN, f"{path}.{name}"))
-    elif isinstance(value, list):
-        for item in value:
-            if isinstance(item, dict | list):
-                found.extend(undeclared(item, node.items or OPEN, path))
-    return found
+def path_of(key: str) -> str:
+    """One step of a path: `.color`, `[port=80,protocol="TCP"]`, `[="x"]`."""
+    if key.startswith("f:"):
+        return "." + key[2:]
+    if key.startswith("k:"):
+        return "[" + ",".join(f"{k}={json.dumps(v)}" for k, v in json.loads(key[2:]).items()) + "]"
+    return "[=" + key[2:] + "]"

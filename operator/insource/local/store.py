@@ -15,6 +15,7 @@ from typing import Any, Literal
 from insource.env import Env
 from insource.local import scale
 from insource.local.builtin import builtin_kinds
+from insource.local.patches import without_orders
 from insource.local.selectors import Test, both, field_test, label_test
 from insource.local.store_admission import Admission, check_type, checked_shape, missing_manager
 from insource.local.store_deletion import NAMESPACES, Deletion
@@ -24,6 +25,7 @@ from insource.local.store_reading import Page, bookmark, read_page, start_watch
 from insource.local.store_requests import after_patch, check_namespace, check_subresource, namespace_of
 from insource.local.store_state import Key, State, Subscriber
 from insource.local.store_writing import Write, Writing, not_by_strategic_merge
+from insource.local.typed_patches import printed
 from insource.local.watch import Watch, WatchEvent
 
 __all__ = ["ApiError", "KindRef", "Page", "Store", "Watch", "WatchEvent"]
@@ -222,7 +224,8 @@ class Store:
     ) -> Object:
         """`subresource`: "", "status" or "scale". `apply` creates what is missing. 409 on ownership conflicts."""
         found = self.kinds.resolve(kind)
-        write = Write(field_manager, subresource, field_validation, patched=True, dry_run=dry_run)
+        quoted = printed(without_orders(patch)) if patch_type == "strategic" and isinstance(patch, dict) else ""
+        write = Write(field_manager, subresource, field_validation, patched=True, dry_run=dry_run, quoted=quoted)
         if patch_type == "apply":
             if not field_manager or field_manager == "unknown":
                 raise missing_manager()

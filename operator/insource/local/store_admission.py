@@ -60,9 +60,20 @@ class Admission:
         return self._shaped(kind, shaped, None, validation, obj, patched=False)
 
     def changed(
-        self, kind: ResourceKind, obj: Object, old: Object, subresource: str, validation: str, *, patched: bool
+        self,
+        kind: ResourceKind,
+        obj: Object,
+        old: Object,
+        subresource: str,
+        validation: str,
+        *,
+        patched: bool,
+        quoted: str = "",
     ) -> Object:
-        """The successor of `old`, complete but for managedFields and resourceVersion."""
+        """The successor of `old`, complete but for managedFields and resourceVersion.
+
+        `quoted`: what a refusal shows of a patch, if it is not the whole object.
+        """
         before = old["metadata"]
         self._check_identity(kind, obj, old)
         if subresource == "status":
@@ -89,7 +100,7 @@ class Admission:
                 shaped.pop("status", None)
                 if "status" in old:
                     shaped["status"] = old["status"]
-        new = self._shaped(kind, shaped, old, validation, obj, patched=patched)
+        new = self._shaped(kind, shaped, old, validation, obj, patched=patched, quoted=quoted)
         if before.get("deletionTimestamp"):
             self._check_finalizers(kind, new, old)
         if subresource != "status" and _generation_rises(kind, old, new):
@@ -97,7 +108,15 @@ class Admission:
         return new
 
     def _shaped(
-        self, kind: ResourceKind, obj: Object, old: Object | None, validation: str, sent: Object, *, patched: bool
+        self,
+        kind: ResourceKind,
+        obj: Object,
+        old: Object | None,
+        validation: str,
+        sent: Object,
+        *,
+        patched: bool,
+        quoted: str = "",
     ) -> Object:
         unknown: list[str] = []
         said = str(obj.get("kind") or kind.kind)
@@ -109,9 +128,11 @@ class Admission:
             try:
                 new = decoded(obj, old, struct_of(kind.group, kind.kind), unknown)
             except UndecodableError as error:
-                raise _undecodable(kind, str(error), sent, patched=patched) from error
+                raise _undecodable(kind, str(error), quoted or compact(sent), patched=patched) from error
         new["apiVersion"] = kind.api_version
-        self._report(kind, sent, unknown, validation, patched=patched)
+        # JSON is read from top to bottom; what has been patched is compared with its type by name.
+        named = sorted(unknown) if kind.custom or patched else unknown
+        self._report(kind, quoted or sent, named, validation, patched=patched)
         if kind.prepare is not None:
             kind.prepare(new, old)
         if not kind.custom:
@@ -133,7 +154,9 @@ class Admission:
             raise invalid(said, kind.group, new["metadata"].get("name", ""), causes)
         return new
 
-    def _report(self, kind: ResourceKind, obj: Object, unknown: list[str], validation: str, *, patched: bool) -> None:
+    def _report(
+        self, kind: ResourceKind, sent: Object | str, unknown: list[str], validation: str, *, patched: bool
+    ) -> None:
         self.warnings = []
         if not unknown or validation == "Ignore":
             return
@@ -142,7 +165,7 @@ class Admission:
             self.warnings = texts
             return
         said = "strict decoding error: " + ", ".join(texts)
-        raise _undecodable(kind, said, obj, patched=patched)
+        raise _undecodable(kind, said, sent if isinstance(sent, str) else compact(sent), patched=patched)
 
     def _metadata_causes(self, kind: ResourceKind, new: Object, old: Object | None) -> list[Cause]:
         metadata = new["metadata"]
@@ -163,6 +186,10 @@ class Admission:
             for key, value in values.items():
                 if not isinstance(value, str):
                     raise bad_request(f"metadata.{part}.{key} must be a string, got {compact(value)}")
+                fault = labels.wrong_key(key if part == "labels" else key.lower())
+                if fault is not None:
+                    text = f"Invalid value: {compact(key)}: {fault}"
+                    causes.append(Cause("FieldValueInvalid", text, f"metadata.{part}"))
                 if part == "labels" and not labels.is_value(value):
                     text = f"Invalid value: {compact(value)}: {labels.VALUE_RULE}"
                     causes.append(Cause("FieldValueInvalid", text, "metadata.labels"))
@@ -231,10 +258,10 @@ class Admission:
             new["metadata"]["managedFields"] = result
 
 
-def _undecodable(kind: ResourceKind, why: str, sent: Object, *, patched: bool) -> ApiError:
-    """400; for a patch 422, with the whole patched object quoted."""
+def _undecodable(kind: ResourceKind, why: str, quoted: str, *, patched: bool) -> ApiError:
+    """400; for a patch 422, which quotes it."""
     if patched:
-        cause = Cause("FieldValueInvalid", f"Invalid value: {compact(compact(sent))}: {why}", "patch")
+        cause = Cause("FieldValueInvalid", f"Invalid value: {compact(quoted)}: {why}", "patch")
         return invalid("", "", "", [cause])
     return bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}')
 

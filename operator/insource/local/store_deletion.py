@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from insource.local.builtin import DEFAULT_GRACE_SECONDS
+from insource.local.builtin_pods import DEFAULT_GRACE_SECONDS
 from insource.local.crds import CRD_REF
 from insource.local.schema_nodes import compact
 from insource.local.store_admission import Admission, timestamp
-from insource.local.store_errors import Cause, Object, bad_request, conflict, invalid, not_found
+from insource.local.store_errors import Cause, Object, bad_request, conflict, forbidden, invalid, not_found
 from insource.local.store_kinds import ResourceKind
 from insource.local.store_state import Change, Key, State
 
 PODS = ("", "pods")
 NAMESPACES = ("", "namespaces")
+_IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 _FINALIZERS = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
 
 
@@ -45,6 +46,8 @@ class Deletion:
         if obj is None:
             raise not_found(kind.plural, kind.group, key[2])
         _check_preconditions(kind, obj, preconditions or {})
+        if key[0] == NAMESPACES and key[2] in _IMMORTAL:
+            raise forbidden(kind.plural, "", key[2], "this namespace may not be deleted")
         if propagation not in ("", "Background", "Foreground", "Orphan"):
             text = f'Unsupported value: {compact(propagation)}: supported values: "Background", "Foreground", "Orphan"'
             causes = [Cause("FieldValueNotSupported", text, "propagationPolicy")]
@@ -57,7 +60,8 @@ class Deletion:
         if doomed is obj:
             return obj
         if _may_go(doomed):
-            self.state.remove(key, doomed)
+            # What goes at once was never marked: its last state is the one that it had.
+            self.state.remove(key, doomed if obj["metadata"].get("deletionTimestamp") else obj)
             return None
         self.state.commit(key, obj, doomed)
         return doomed
@@ -77,7 +81,9 @@ class Deletion:
         metadata = {**before}
         if not before.get("deletionTimestamp") or grace < before.get("deletionGracePeriodSeconds", 0):
             moment = self.admission.env.clock.now() + timedelta(seconds=grace)
-            metadata.update(deletionTimestamp=timestamp(moment), deletionGracePeriodSeconds=grace)
+            metadata["deletionTimestamp"] = timestamp(moment)
+            if key[0] != NAMESPACES:
+                metadata["deletionGracePeriodSeconds"] = grace
             if "generation" in before and not before.get("deletionTimestamp"):
                 metadata["generation"] = before["generation"] + 1
         if finalizers:

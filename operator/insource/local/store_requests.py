@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from insource.local import ssa
 from insource.local.patches import json_patch, merge_patch, strategic_merge
+from insource.local.schema_nodes import json_type
 from insource.local.store_admission import check_type, checked_shape
 from insource.local.store_deletion import NAMESPACES
 from insource.local.store_errors import ApiError, Cause, Object, bad_request, forbidden, not_found, unsupported
 from insource.local.store_kinds import ResourceKind
 from insource.local.store_state import State
+from insource.local.typed_patches import misfits
 
 
 def apply_config(kind: ResourceKind, patch: Any, name: str, subresource: str) -> tuple[Object, Object]:
@@ -22,7 +23,7 @@ def apply_config(kind: ResourceKind, patch: Any, name: str, subresource: str) ->
         raise bad_request("metadata.managedFields must be nil")
     if sent.get("name", name) != name:
         raise bad_request(f"the name of the object ({sent['name']}) does not match the name on the URL ({name})")
-    check_declared(kind, config, name)
+    check_typed(kind, config, name)
     if subresource == "status":
         config = {k: v for k, v in config.items() if k in ("apiVersion", "kind", "status")}
         config["metadata"] = {}
@@ -64,7 +65,9 @@ def after_patch(value: Object, patch: Any, patch_type: str) -> Any:
     if patch_type == "json":
         return json_patch(value, patch)
     if not isinstance(patch, dict):
-        raise bad_request("the patch is not an object")
+        said = {"integer": "number", "boolean": "bool"}.get(json_type(patch), json_type(patch))
+        why = f"json: cannot unmarshal {said} into Go value of type map[string]interface {{}}"
+        raise bad_request(why if patch_type == "strategic" else f"error decoding patch: {why}")
     if patch_type == "merge":
         return merge_patch(value, patch)
     if patch_type == "strategic":
@@ -79,13 +82,15 @@ def check_subresource(kind: ResourceKind, subresource: str) -> None:
         raise unsupported(f"the subresource {subresource!r} of {kind.plural}")
 
 
-def check_declared(kind: ResourceKind, config: Object, name: str) -> None:
-    bogus = ssa.undeclared({k: v for k, v in config.items() if k != "metadata"}, kind.schema)
-    if bogus:
-        where = f"/{name}; {kind.api_version}, Kind={kind.kind}"
-        raise ApiError(
-            500, "", f"failed to create typed patch object ({where}): {bogus[0]}: field not declared in schema"
-        )
+def check_typed(kind: ResourceKind, config: Object, name: str) -> None:
+    """Raises ApiError 500 for an applied object that has a field or a value which its kind does not."""
+    # A custom kind's metadata is described to clients only.
+    wrong = misfits({k: v for k, v in config.items() if not kind.custom or k != "metadata"}, kind.schema)
+    if wrong:
+        space = config["metadata"].get("namespace", "")
+        where = f"{space}/{name}; {kind.group}/{kind.version}, Kind={kind.kind}"
+        said = wrong[0] if len(wrong) == 1 else "\n  ".join(["errors:", *wrong])
+        raise ApiError(500, "", f"failed to create typed patch object ({where}): {said}")
 
 
 def uid_or_version_gone(sent: Object) -> str:

@@ -37,6 +37,8 @@ class Write:
     patched: bool = True
     """By PATCH, not by PUT: the wording of refusals differs."""
     dry_run: bool = False
+    quoted: str = ""
+    """What a refusal shows of a patch, if it is not the whole object."""
     scale: str = ""
     """`scale` for a change of the object itself that came by that subresource: so its owner is noted."""
 
@@ -65,7 +67,9 @@ class Writing:
     def changed(self, kind: ResourceKind, old: Object, sent: Object, write: Write) -> Object:
         """The successor of `old` by an ordinary write. Raises ApiError."""
         sent.setdefault("kind", kind.kind)
-        new = self.admission.changed(kind, sent, old, write.subresource, write.validation, patched=write.patched)
+        new = self.admission.changed(
+            kind, sent, old, write.subresource, write.validation, patched=write.patched, quoted=write.quoted
+        )
         owned_by = write.scale or write.subresource
         self.admission.owned(kind, old, new, sent["metadata"], write.manager, owned_by)
         return self._committed(kind, old, new, dry_run=write.dry_run)

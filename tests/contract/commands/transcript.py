@@ -1,9 +1,9 @@
 """What commands printed, as text that a person can read and review, without what differs from run to run. Pure.
 
-    $ kubectl get wd a
-      NAME  COLOR        (standard output)
-    ! Warning: ...       (standard error)
-    ? 1                  (the exit code, if it is not 0)
+$ kubectl get wd a
+  NAME  COLOR        (standard output)
+! Warning: ...       (standard error)
+? 1                  (the exit code, if it is not 0)
 """
 
 from __future__ import annotations
