@@ -34,7 +34,7 @@ async def test_a_mistake_in_a_list_is_refused_with_its_path(cluster: Cluster) ->
     wrong = {**LIST, "items": [CONFIG, widget("a", colour="red")]}
     answer = await cluster.kubectl("apply", "-f", "-", stdin=wrong)
     assert answer.code == 1
-    assert 'unknown field "spec.colour"' in answer.err
+    assert 'ValidationError(Widget.spec): unknown field "colour" in dev.insource.demo.v1alpha1.Widget.spec' in answer.err
 
 
 async def test_several_documents_in_one_file(cluster: Cluster) -> None:
@@ -112,4 +112,4 @@ async def test_a_value_of_the_wrong_type_is_refused(cluster: Cluster) -> None:
     wrong = {**deployment(), "spec": {**deployment()["spec"], "replicas": "two"}}
     answer = await cluster.kubectl("apply", "-f", "-", stdin=wrong)
     assert answer.code == 1
-    assert "cannot unmarshal string into Go struct field Deployment.spec.replicas of type integer" in answer.err
+    assert "cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32" in answer.err

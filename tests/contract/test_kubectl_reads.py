@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.contract.conftest import Cluster
 from tests.unit.local_widgets import WIDGETS, widget
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MODEL_DEPLOYMENTS = ("insource.dev", "modeldeployments")
-POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
+POD: dict[str, Any] = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
 
 
 async def test_get_prints_the_printer_columns(cluster: Cluster) -> None:
@@ -81,7 +82,7 @@ async def test_wait_for_condition_and_jsonpath(cluster: Cluster) -> None:
 
 
 async def test_logs(cluster: Cluster) -> None:
-    cluster.store.create(("", "pods"), POD, "ns")
+    cluster.store.create(("", "pods"), {**POD, "spec": {**POD["spec"], "nodeName": "n"}}, "ns")
     assert await cluster.ok("logs", "p") == "one\ntwo\nthree\n"
     assert await cluster.ok("logs", "p", "--tail=1") == "three\n"
 
@@ -99,10 +100,13 @@ async def test_explain_of_our_kinds_and_of_built_in_ones(cluster: Cluster) -> No
     assert "openAPIV3Schema\t<JSONSchemaProps>" in await cluster.ok("explain", "crd.spec.versions.schema")
 
 
-async def test_openapi_v2_is_for_kubectl_alone(cluster: Cluster) -> None:
+async def test_openapi_v2_has_every_kind(cluster: Cluster) -> None:
     status, body = await cluster.http("GET", "/openapi/v2")
-    assert (status, body["reason"]) == (501, "NotImplemented")
-    assert "/openapi/v3" in body["message"]
+    assert (status, body["swagger"]) == (200, "2.0")
+    widget_spec = body["definitions"]["dev.insource.demo.v1alpha1.Widget"]["properties"]["spec"]
+    assert widget_spec["required"] == ["color"]
+    pod = body["definitions"]["io.k8s.api.core.v1.Pod"]["properties"]
+    assert pod["spec"]["$ref"] == "#/definitions/io.k8s.api.core.v1.PodSpec"
 
 
 async def test_describe_and_events_of_a_model_deployment(cluster: Cluster) -> None:

@@ -31,7 +31,6 @@ WIDGET = Path(__file__).parent / "observed" / "widget.yaml"
         ("pods/resize", "PATCH", f"{POD}/resize"),
         ("resourcequotas", "POST", "/api/v1/namespaces/default/resourcequotas"),
         ("limitranges", "POST", "/api/v1/namespaces/default/limitranges"),
-        ("/openapi/v2", "GET", "/openapi/v2"),
     ],
 )
 def test_a_refused_request(embedded_api: ApiServer, name: str, method: str, path: str) -> None:

@@ -78,9 +78,7 @@ async def stream_watch(
 
 
 async def stream_log(store: Store, logs: PodLogs | None, call: Call) -> web.StreamResponse:
-    """A pod's log, as `kubectl logs` asks for it. Raises ApiError 501 without a node, 400, 404."""
-    if logs is None:
-        raise unsupported("pod logs without a node")
+    """A pod's log, as `kubectl logs` asks for it; empty before a node has the pod. Raises ApiError 501, 400, 404."""
     target, query = call.target, call.query
     pod = store.get(("", "pods"), target.namespace, target.name)
     containers = [item["name"] for item in pod["spec"].get("containers") or []]
@@ -88,6 +86,13 @@ async def stream_log(store: Store, logs: PodLogs | None, call: Call) -> web.Stre
     if not container and len(containers) != 1:
         listed = " ".join(containers)
         raise bad_request(f"a container name must be specified for pod {target.name}, choose one of: [{listed}]")
+    every = containers + [item["name"] for item in pod["spec"].get("initContainers") or []]
+    if container and container not in every:
+        raise bad_request(f"container {container} is not valid for pod {target.name}")
+    if not pod["spec"].get("nodeName"):
+        return web.Response(content_type="text/plain")
+    if logs is None:
+        raise unsupported("pod logs without a node")
     lines = logs.read(
         target.namespace or "",
         target.name,

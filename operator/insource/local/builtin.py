@@ -18,6 +18,8 @@ from insource.local.schema_nodes import compact
 from insource.local.store_errors import Cause, Object, bad_request
 from insource.local.store_kinds import ResourceKind, ScalePaths
 
+PROTECTION = "kubernetes.io/pvc-protection"
+"""A claim's finalizer, for as long as a pod uses it: see `claim_protection`."""
 _FETCH = ("get", "list", "watch")
 
 
@@ -66,15 +68,12 @@ def _prepare_secret(obj: Object, _old: Object | None) -> None:
     obj.setdefault("type", "Opaque")
 
 
-def _prepare_node(obj: Object, _old: Object | None) -> None:
-    obj.setdefault("spec", {})
-    obj.setdefault("status", {})
-
-
 def _prepare_claim(obj: Object, old: Object | None) -> None:
     obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
     if old is None:
         obj.setdefault("status", {"phase": "Pending"})
+        finalizers = obj["metadata"].setdefault("finalizers", [])
+        finalizers += [PROTECTION] if PROTECTION not in finalizers else []
 
 
 def _prepare_crd(obj: Object, _old: Object | None) -> None:
@@ -142,7 +141,7 @@ def builtin_kinds() -> tuple[ResourceKind, ...]:
     core: list[ResourceKind] = [
         ResourceKind(
             "", "v1", "namespaces", "namespace", "Namespace", False, ("ns",), (), True, schemas.PLAIN,
-            prepare=_prepare_namespace, selectable_fields=("status.phase",),
+            names="label", prepare=_prepare_namespace, selectable_fields=("status.phase",),
             verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
         ),
         ResourceKind(
@@ -179,7 +178,7 @@ def builtin_kinds() -> tuple[ResourceKind, ...]:
         ),
         ResourceKind(
             "", "v1", "nodes", "node", "Node", False, ("no",), (), True, schemas.NODE,
-            prepare=_prepare_node, selectable_fields=("spec.unschedulable",),
+            selectable_fields=("spec.unschedulable",),
         ),
         ResourceKind(
             "", "v1", "persistentvolumeclaims", "persistentvolumeclaim", "PersistentVolumeClaim", True, ("pvc",), (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from insource.env import Env
+from insource.local.claim_protection import ClaimProtectionController
 from insource.local.collection import CollectionController
 from insource.local.control_loop import Controller, ControlLoop
 from insource.local.deployments import DeploymentController
@@ -26,5 +27,6 @@ def controllers(store: Store, env: Env) -> ControlLoop:
         Scheduler(store, env),
         EndpointSliceController(store),
         RoleAggregationController(store),
+        ClaimProtectionController(store),
     ]
     return ControlLoop(store, every, env.clock)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from insource.local import builtin_schemas as schemas
+from insource.local.crd_checks import faults
 from insource.local.schema import compile_schema
 from insource.local.schema_nodes import Node
-from insource.local.store_errors import Cause, Object, invalid, unsupported
+from insource.local.store_errors import Object, invalid, unsupported
 from insource.local.store_kinds import PrinterColumn, ResourceKind, ScalePaths
 
 CRD_REF = ("apiextensions.k8s.io", "customresourcedefinitions")
 
 
-def kind_of(crd: Object) -> ResourceKind:
-    """The kind that a CRD defines. Raises ApiError 422 for an unusable CRD, 501 for what cannot be enforced here."""
+def kind_of(crd: Object, old: Object | None = None) -> ResourceKind:
+    """The kind that a CRD defines. Raises ApiError 422 for an unusable CRD, 501 for what cannot be enforced here.
+
+    `old`: the CRD as it was, of which some things may not change.
+    """
     name = crd["metadata"]["name"]
     spec = crd["spec"]
-    causes = _wrong(name, spec)
+    causes = faults(crd, old)
     if causes:
         raise invalid("CustomResourceDefinition", "apiextensions.k8s.io", name, causes)
     served = [version for version in spec["versions"] if version.get("served")]
@@ -66,29 +70,6 @@ def _with_metadata(root: Node) -> Node:
     root.properties = {**root.properties, "apiVersion": Node.open(), "kind": Node.open(), "metadata": schemas.METADATA}
     root.struct = True
     return root
-
-
-def _wrong(name: str, spec: Object) -> list[Cause]:
-    names = spec.get("names") or {}
-    causes = []
-    for path, value in (
-        ("spec.group", spec.get("group")),
-        ("spec.scope", spec.get("scope")),
-        ("spec.versions", spec.get("versions")),
-        ("spec.names.plural", names.get("plural")),
-        ("spec.names.kind", names.get("kind")),
-    ):
-        if not value:
-            causes.append(Cause("FieldValueRequired", "Required value", path))
-    expected = f"{names.get('plural')}.{spec.get('group')}"
-    if not causes and name != expected:
-        said = f'Invalid value: "{name}": must be spec.names.plural+"."+spec.group'
-        causes.append(Cause("FieldValueInvalid", said, "metadata.name"))
-    for i, version in enumerate(spec.get("versions") or ()):
-        if not (version.get("schema") or {}).get("openAPIV3Schema"):
-            path = f"spec.versions[{i}].schema.openAPIV3Schema"
-            causes.append(Cause("FieldValueRequired", "Required value: schemas are required", path))
-    return causes
 
 
 def established(crd: Object, now: str) -> Object:

@@ -1,4 +1,7 @@
-"""Deployments: keeps their ReplicaSets and status. The arithmetic is in `rollouts`; pods belong to `replica_sets`."""
+"""Deployments: keeps their ReplicaSets. The arithmetic is in `rollouts`, the status in `deployment_status`.
+
+Pods belong to `replica_sets`.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,22 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from insource.env import Env
 from insource.env.ids import NAME_ALPHABET
 from insource.local.control_loop import Key
+from insource.local.deployment_status import deployment_status
 from insource.local.object_events import EventRecorder
 from insource.local.objects import (
     DEPLOYMENTS,
     PODS,
     REPLICA_SETS,
     Object,
-    condition,
     controller_name,
     controller_uid,
     is_over,
     is_terminating,
     owner_reference,
-    parse_timestamp,
-    timestamp,
 )
 from insource.local.rollouts import Scale, limits, recreate_scales, rolling_scales
 from insource.local.store import Store
@@ -32,6 +32,9 @@ from insource.local.store_kinds import ResourceKind
 
 HASH = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
+HISTORY = "deployment.kubernetes.io/revision-history"
+DESIRED = "deployment.kubernetes.io/desired-replicas"
+MOST = "deployment.kubernetes.io/max-replicas"
 MANAGER = "kube-controller-manager"
 
 
@@ -73,17 +76,22 @@ class DeploymentController:
         hashed = template_hash(spec["template"])
         new = next((held for held in owned if held["metadata"]["labels"].get(HASH) == hashed), None)
         old = [held for held in owned if held is not new]
-        if spec.get("paused") and new is None:
-            return self._write_status(deployment, None, old)
-        if new is None:
-            new = self._create(deployment, hashed, old)
+        created = False
+        if spec.get("paused"):
+            if new is not None:
+                self._keep_annotations(deployment, new, old)
+            self._scale_paused(deployment, new, old)
+            self._forget_old(spec, old)
         else:
-            self._raise_revision(new, old)
-        if not spec.get("paused"):
+            if new is None:
+                new, created = self._create(deployment, hashed, old), True
+            else:
+                self._keep_annotations(deployment, new, old)
             self._scale(deployment, new, old)
             self._forget_old(spec, old)
-        new = self._store.find(REPLICA_SETS, key[0], new["metadata"]["name"])
-        return self._write_status(deployment, new, old)
+        if new is not None:
+            new = self._store.find(REPLICA_SETS, key[0], new["metadata"]["name"])
+        return self._write_status(deployment, new, old, created=created)
 
     def _create(self, deployment: Object, hashed: str, old: Sequence[Object]) -> Object:
         metadata, spec = deployment["metadata"], deployment["spec"]
@@ -103,7 +111,9 @@ class DeploymentController:
                 "name": f"{metadata['name']}-{hashed}",
                 "namespace": metadata["namespace"],
                 "labels": dict(labels),
-                "annotations": _annotations(deployment) | {REVISION: str(1 + max(map(_revision, old), default=0))},
+                "annotations": _annotations(deployment)
+                | _size_annotations(spec)
+                | {REVISION: str(1 + max(map(_revision, old), default=0))},
                 "ownerReferences": [owner_reference(deployment)],
             },
             "spec": {
@@ -119,17 +129,24 @@ class DeploymentController:
             self._events.record(deployment, "ScalingReplicaSet", f"Scaled up replica set {name} from 0 to {count}")
         return created
 
-    def _raise_revision(self, new: Object, old: Sequence[Object]) -> None:
-        """A template that comes back (a rollback) is the newest revision again."""
+    def _keep_annotations(self, deployment: Object, new: Object, old: Sequence[Object]) -> None:
+        """The Deployment's annotations, and the newest revision: also of a template that comes back (a rollback)."""
+        held = new["metadata"].get("annotations") or {}
+        wanted = _annotations(deployment)
         newest = max(map(_revision, old), default=0)
         if _revision(new) <= newest:
-            patch = {"metadata": {"annotations": {REVISION: str(newest + 1)}}}
-            metadata = new["metadata"]
-            self._store.patch(
-                REPLICA_SETS, metadata["namespace"], metadata["name"], patch, "merge", field_manager=MANAGER
-            )
+            before = [each for each in held.get(HISTORY, "").split(",") if each]
+            wanted |= {REVISION: str(newest + 1), HISTORY: ",".join([*before, str(_revision(new))])}
+        patch: Object = {}
+        if any(held.get(key) != value for key, value in wanted.items()):
+            patch["metadata"] = {"annotations": wanted}
+        if new["spec"].get("minReadySeconds", 0) != deployment["spec"].get("minReadySeconds", 0):
+            patch["spec"] = {"minReadySeconds": deployment["spec"].get("minReadySeconds", 0)}
+        if patch:
+            self._patch(new, patch)
 
     def _scale(self, deployment: Object, new: Object, old: Sequence[Object]) -> None:
+        """One step: the new ReplicaSet, or if it is as it should be, the old ones. The change wakes us for the next."""
         spec = deployment["spec"]
         replicas, strategy = _replicas(spec), spec.get("strategy") or {}
         scales = [_scale_of(held) for held in old]
@@ -140,17 +157,35 @@ class DeploymentController:
             wanted = recreate_scales(replicas, _scale_of(new), scales, left)
         else:
             wanted = rolling_scales(replicas, limits(strategy, replicas), _scale_of(new), scales)
-        for held in (new, *old):
-            name, namespace = held["metadata"]["name"], held["metadata"]["namespace"]
-            before, after = _replicas(held["spec"]), wanted[name]
-            if before == after:
-                continue
-            patch = {"spec": {"replicas": after}}
-            self._store.patch(REPLICA_SETS, namespace, name, patch, "merge", field_manager=MANAGER)
-            way = "up" if after > before else "down"
-            self._events.record(
-                deployment, "ScalingReplicaSet", f"Scaled {way} replica set {name} from {before} to {after}"
-            )
+        if not self._scale_to(deployment, new, wanted[new["metadata"]["name"]]):
+            for held in old:
+                self._scale_to(deployment, held, wanted[held["metadata"]["name"]])
+
+    def _scale_paused(self, deployment: Object, new: Object | None, old: Sequence[Object]) -> None:
+        """What has pods, or would have them, follows the Deployment's size; nothing is rolled out."""
+        active = [held for held in (new, *old) if held is not None and _replicas(held["spec"])]
+        latest = new if new is not None else max(old, key=_revision, default=None)
+        if len(active) <= 1 and latest is not None:
+            self._scale_to(deployment, (active or [latest])[0], _replicas(deployment["spec"]))
+
+    def _scale_to(self, deployment: Object, replica_set: Object, wanted: int) -> bool:
+        """Whether there was anything to do."""
+        sizes = _size_annotations(deployment["spec"])
+        held = replica_set["metadata"].get("annotations") or {}
+        before = _replicas(replica_set["spec"])
+        if before == wanted:
+            if wanted and any(held.get(key) != value for key, value in sizes.items()):
+                self._patch(replica_set, {"metadata": {"annotations": sizes}})
+            return False
+        self._patch(replica_set, {"metadata": {"annotations": sizes}, "spec": {"replicas": wanted}})
+        way = "up" if wanted > before else "down"
+        said = f"Scaled {way} replica set {replica_set['metadata']['name']} from {before} to {wanted}"
+        self._events.record(deployment, "ScalingReplicaSet", said)
+        return True
+
+    def _patch(self, replica_set: Object, patch: Object) -> None:
+        metadata = replica_set["metadata"]
+        self._store.patch(REPLICA_SETS, metadata["namespace"], metadata["name"], patch, "merge", field_manager=MANAGER)
 
     def _forget_old(self, spec: Object, old: Sequence[Object]) -> None:
         kept = spec.get("revisionHistoryLimit", 10)
@@ -159,7 +194,9 @@ class DeploymentController:
         for held in idle[: max(0, len(idle) - kept)]:
             self._store.delete(REPLICA_SETS, held["metadata"]["namespace"], held["metadata"]["name"])
 
-    def _write_status(self, deployment: Object, new: Object | None, old: Sequence[Object]) -> float | None:
+    def _write_status(
+        self, deployment: Object, new: Object | None, old: Sequence[Object], *, created: bool
+    ) -> float | None:
         metadata = deployment["metadata"]
         present = self._store.get(DEPLOYMENTS, metadata["namespace"], metadata["name"])
         revision = str(_revision(new)) if new is not None else ""
@@ -167,9 +204,8 @@ class DeploymentController:
         if new_revision:
             annotations = {**(present["metadata"].get("annotations") or {}), REVISION: revision}
             present = {**present, "metadata": {**present["metadata"], "annotations": annotations}}
-        status, again_s = deployment_status(
-            present, new, [held for held in (new, *old) if held is not None], self._env.clock.now()
-        )
+        every = [held for held in (new, *old) if held is not None]
+        status, again_s = deployment_status(present, new, every, self._env.clock.now(), created=created)
         if new_revision or status != present.get("status"):
             # In one write, to the status: there an annotation does not make a new generation.
             self._store.update(
@@ -183,93 +219,6 @@ class DeploymentController:
         return again_s
 
 
-def deployment_status(
-    deployment: Object, new: Object | None, every: Sequence[Object], now: Any
-) -> tuple[Object, float | None]:
-    """The Deployment's `status`, and in how many seconds its progress deadline passes (None: nothing to wait for)."""
-    spec = deployment["spec"]
-    replicas = _replicas(spec)
-    counts = {
-        name: sum((held.get("status") or {}).get(name, 0) for held in every)
-        for name in ("replicas", "readyReplicas", "availableReplicas")
-    }
-    counts["updatedReplicas"] = (new or {}).get("status", {}).get("replicas", 0)
-    wanted = sum(_replicas(held["spec"]) for held in every)
-    counts["unavailableReplicas"] = max(0, wanted - counts["availableReplicas"])
-    status: Object = {"observedGeneration": deployment["metadata"].get("generation", 1)}
-    status |= {name: count for name, count in counts.items() if count}
-    if collisions := (deployment.get("status") or {}).get("collisionCount"):
-        status["collisionCount"] = collisions
-    least = replicas - limits(spec.get("strategy") or {}, replicas).unavailable
-    if (spec.get("strategy") or {}).get("type") == "Recreate":
-        least = replicas
-    if counts["availableReplicas"] >= least:
-        available = ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
-    else:
-        available = ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
-    complete = (
-        new is not None
-        and counts["updatedReplicas"] == replicas
-        and counts["replicas"] == replicas
-        and counts["availableReplicas"] == replicas
-    )
-    before = deployment.get("status") or {}
-    moved = any(before.get(name, 0) != counts[name] for name in counts if name != "unavailableReplicas")
-    old = condition(deployment, "Progressing")
-    progressing, again_s = _progress(deployment, new, old, complete=complete, moved=moved, now=now)
-    conditions = [
-        _transition(condition(deployment, "Available"), "Available", available, now, renewed=False),
-        _transition(old, "Progressing", progressing, now, renewed=moved and not complete),
-    ]
-    failures = [condition(held, "ReplicaFailure") for held in every]
-    if failure := next((found for found in failures if found.get("status") == "True"), None):
-        told = ("True", failure.get("reason", ""), failure.get("message", ""))
-        conditions.append(
-            _transition(condition(deployment, "ReplicaFailure"), "ReplicaFailure", told, now, renewed=False)
-        )
-    status["conditions"] = conditions
-    return status, again_s
-
-
-def _progress(
-    deployment: Object, new: Object | None, old: Object, *, complete: bool, moved: bool, now: Any
-) -> tuple[tuple[str, str, str], float | None]:
-    if new is None:
-        return ("Unknown", "DeploymentPaused", "Deployment is paused"), None
-    name = new["metadata"]["name"]
-    if complete:
-        return ("True", "NewReplicaSetAvailable", f'ReplicaSet "{name}" has successfully progressed.'), None
-    going = ("True", "ReplicaSetUpdated", f'ReplicaSet "{name}" is progressing.')
-    if old.get("reason") == "ProgressDeadlineExceeded" and name in old.get("message", "") and not moved:
-        return ("False", old["reason"], old["message"]), None
-    if not old or name not in old.get("message", ""):
-        going = ("True", "NewReplicaSetCreated", f'Created new replica set "{name}"')
-    deadline_s = deployment["spec"].get("progressDeadlineSeconds", 600)
-    if moved or not old.get("lastUpdateTime") or going[1] == "NewReplicaSetCreated":
-        return going, float(deadline_s)
-    if old.get("reason") == "NewReplicaSetAvailable":
-        # It was complete and lost replicas since: not a rollout, so no deadline.
-        return ("True", old["reason"], old["message"]), None
-    waited_s = (now - parse_timestamp(old["lastUpdateTime"])).total_seconds()
-    if waited_s > deadline_s:
-        return ("False", "ProgressDeadlineExceeded", f'ReplicaSet "{name}" has timed out progressing.'), None
-    return (old.get("status", "True"), old["reason"], old["message"]), deadline_s - waited_s + 1
-
-
-def _transition(old: Object, kind: str, told: tuple[str, str, str], now: Any, *, renewed: bool) -> Object:
-    state, reason, message = told
-    same = old.get("status") == state
-    untouched = same and old.get("reason") == reason and old.get("message") == message and not renewed
-    return {
-        "type": kind,
-        "status": state,
-        "reason": reason,
-        "message": message,
-        "lastUpdateTime": old["lastUpdateTime"] if untouched else timestamp(now),
-        "lastTransitionTime": old["lastTransitionTime"] if same else timestamp(now),
-    }
-
-
 def _replicas(spec: Object) -> int:
     return int(spec.get("replicas", 1))
 
@@ -279,9 +228,16 @@ def _revision(replica_set: Object) -> int:
 
 
 def _annotations(deployment: Object) -> dict[str, str]:
-    skipped = ("kubectl.kubernetes.io/last-applied-configuration", REVISION)
+    skipped = ("kubectl.kubernetes.io/last-applied-configuration", REVISION, HISTORY, DESIRED, MOST)
     held = deployment["metadata"].get("annotations") or {}
     return {key: value for key, value in held.items() if key not in skipped}
+
+
+def _size_annotations(spec: Object) -> dict[str, str]:
+    """What a ReplicaSet is told of its Deployment's size."""
+    replicas, strategy = _replicas(spec), spec.get("strategy") or {}
+    surge = 0 if strategy.get("type") == "Recreate" else limits(strategy, replicas).surge
+    return {DESIRED: str(replicas), MOST: str(replicas + surge)}
 
 
 def _scale_of(replica_set: Object) -> Scale:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 from insource.local import ssa
 from insource.local.schema_nodes import Node
 from insource.local.ssa import Fields
 from insource.local.store_errors import ApiError, Cause, Object
 
+KUBECTL = "kubectl"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _OWNED_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
 
 
@@ -113,7 +117,8 @@ def apply(
         return live, entries
     others = [entry for entry in entries if entry is not mine]
     if changed:
-        others = _without_conflicts(others, changed, force=force, now=now)
+        allowed = _applied_by_kubectl(live, node) if manager == KUBECTL else None
+        others = _without_conflicts(others, changed, allowed, force=force, now=now)
     if mine is not None and mine["fieldsV1"] != owned:
         dropped = ssa.subtract(mine["fieldsV1"], owned) if owned is not None else mine["fieldsV1"]
         if dropped is not None:
@@ -135,14 +140,38 @@ def _rebuilt(live: Object, merged: Object) -> Object:
     return {**merged, "apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata}
 
 
-def _without_conflicts(entries: list[Object], changed: Fields, *, force: bool, now: str) -> list[Object]:
+def _applied_by_kubectl(live: Object, node: Node) -> Fields | None:
+    """What a client-side `kubectl apply` has set and nobody has changed: a server-side one may take it over.
+
+    Source: k8s.io/apimachinery, pkg/util/managedfields/internal/lastappliedmanager.go.
+    """
+    text = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
+    try:
+        said = body(json.loads(text or ""))
+    except (ValueError, AttributeError):
+        return None
+    if not said:
+        return None
+    changed, removed = ssa.compare(said, body(live), node)
+    kept: Fields | None = ssa.leaves(said, node)
+    for gone in (changed, removed):
+        kept = ssa.subtract(kept, gone) if kept is not None and gone else kept
+    return kept
+
+
+def _without_conflicts(
+    entries: list[Object], changed: Fields, allowed: Fields | None, *, force: bool, now: str
+) -> list[Object]:
+    """The entries without what is `changed`. Raises ApiError 409 if that is somebody's, and is not `allowed`."""
     kept, conflicts = [], []
     for entry in entries:
         shared = ssa.intersect(entry["fieldsV1"], changed)
         if shared is None:
             kept.append(entry)
             continue
-        conflicts.append((entry, shared))
+        disputed = ssa.subtract(shared, allowed) if allowed is not None else shared
+        if disputed is not None:
+            conflicts.append((entry, disputed))
         rest = ssa.subtract(entry["fieldsV1"], shared)
         if rest is not None:
             kept.append(_with(entry, rest, entry.get("time", now)))

@@ -50,8 +50,8 @@ def _root(schema: Object) -> Object:
 
 def as_v2(schema: Object) -> Object:
     """One OpenAPI v3 schema in the words of v2."""
-    (reference,) = schema.get("allOf") or ({},) if len(schema.get("allOf") or ()) < 2 else ({},)
-    target = reference.get("$ref") or schema.get("$ref")
+    every = schema.get("allOf") or []
+    target = schema.get("$ref") or (every[0].get("$ref") if len(every) == 1 else None)
     if target:
         said = {name: value for name, value in schema.items() if name == "description" or name.startswith("x-")}
         return {"$ref": target.replace(PREFIX, "#/definitions/"), **said}

@@ -67,13 +67,12 @@ class ReplicaSetController:
         again_s = self._write_status(replica_set, failure)
         return RETRY_S if failure else again_s
 
-    def _active_pods(self, replica_set: Object) -> list[Object]:
+    def _pods(self, replica_set: Object) -> list[Object]:
         uid = replica_set["metadata"]["uid"]
-        return [
-            pod
-            for pod in self._store.owned_by(uid)
-            if pod["kind"] == "Pod" and controller_uid(pod) == uid and not is_terminating(pod) and not is_over(pod)
-        ]
+        return [pod for pod in self._store.owned_by(uid) if pod["kind"] == "Pod" and controller_uid(pod) == uid]
+
+    def _active_pods(self, replica_set: Object) -> list[Object]:
+        return [pod for pod in self._pods(replica_set) if not is_terminating(pod) and not is_over(pod)]
 
     def _create(self, replica_set: Object, count: int) -> str:
         """Create pods; answers why it could not, or an empty text."""
@@ -105,7 +104,9 @@ class ReplicaSetController:
         if present is None:
             return None
         now = self._env.clock.now()
+        ending = sum(1 for pod in self._pods(present) if is_terminating(pod) and not is_over(pod))
         status, again_s = replica_set_status(present, self._active_pods(present), failure, now)
+        status["terminatingReplicas"] = ending
         if status != present.get("status"):
             self._store.update(
                 REPLICA_SETS,

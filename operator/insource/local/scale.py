@@ -9,7 +9,6 @@ from insource.local.selectors import lookup, selector_text
 from insource.local.store_errors import ApiError, Cause, Object, bad_request, invalid, unsupported
 from insource.local.store_kinds import ResourceKind, ScalePaths
 
-
 SCALE = ResourceKind("autoscaling", "v1", "scales", "scale", "Scale")
 """What the subresource answers with; as a kind of its own it is not served."""
 

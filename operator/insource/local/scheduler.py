@@ -15,7 +15,7 @@ from typing import Any
 
 from insource.env import Env
 from insource.local.control_loop import Key
-from insource.local.object_events import EventRecorder
+from insource.local.object_events import SeriesRecorder
 from insource.local.objects import (
     NODES,
     PODS,
@@ -42,7 +42,7 @@ class Scheduler:
     def __init__(self, store: Store, env: Env) -> None:
         self._store = store
         self._env = env
-        self._events = EventRecorder(store, env.clock, NAME)
+        self._events = SeriesRecorder(store, env.clock, NAME, NAME)
         self._free_marks: dict[str, tuple[Any, ...]] = {}
 
     def keys(self, kind: ResourceKind, held: Object) -> Iterable[Key]:
@@ -86,14 +86,14 @@ class Scheduler:
         bound = self._store.update(PODS, namespace, name, bound, field_manager=NAME)
         told = self._condition(pod, "True", "", "")
         self._write_condition(bound, told)
-        self._events.record(pod, "Scheduled", f"Successfully assigned {namespace}/{name} to {node}")
+        self._events.record(pod, "Scheduled", f"Successfully assigned {namespace}/{name} to {node}", action="Binding")
 
     def _refuse(self, pod: Object, message: str) -> None:
         old = condition(pod, "PodScheduled")
         if old.get("status") == "False" and old.get("message") == message:
             return
         self._write_condition(pod, self._condition(pod, "False", "Unschedulable", message))
-        self._events.record(pod, "FailedScheduling", message, "Warning")
+        self._events.record(pod, "FailedScheduling", message, "Warning", action="Scheduling")
 
     def _condition(self, pod: Object, state: str, reason: str, message: str) -> Object:
         old = condition(pod, "PodScheduled")
@@ -101,14 +101,16 @@ class Scheduler:
         told: Object = {
             "type": "PodScheduled",
             "status": state,
+            "observedGeneration": pod["metadata"].get("generation", 1),
             "lastTransitionTime": old["lastTransitionTime"] if old.get("status") == state else now,
         }
         return told | ({"reason": reason, "message": message} if reason else {})
 
     def _write_condition(self, pod: Object, told: Object) -> None:
         status = dict(pod.get("status") or {})
-        others = [held for held in status.get("conditions") or () if held["type"] != told["type"]]
-        status |= {"phase": status.get("phase") or "Pending", "conditions": [*others, told]}
+        held = list(status.get("conditions") or ())
+        place = next((i for i, each in enumerate(held) if each["type"] == told["type"]), len(held))
+        status |= {"phase": status.get("phase") or "Pending", "conditions": [*held[:place], told, *held[place + 1 :]]}
         metadata = pod["metadata"]
         self._store.update(
             PODS,

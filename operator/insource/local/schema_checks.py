@@ -134,7 +134,8 @@ def _least(limit: int, word: str) -> Check:
         if len(value) >= limit:
             return None
         verb = "be at least" if word == "Length" else "have at least"
-        text = f"Invalid value: {compact(value)}: {path} in body should {verb} {limit} {noun}"
+        shown = compact(value) if word == "Length" else str(len(value))
+        text = f"Invalid value: {shown}: {path} in body should {verb} {limit} {noun}"
         return Cause("FieldValueInvalid", text, path)
 
     return check

@@ -20,15 +20,14 @@ _UNCHECKED_AFTER = frozenset(
 
 
 def validate(value: Any, old: Any, node: Node, path: str) -> list[Cause]:
-    """What is wrong with `value`, structure first; rules are asked only of a structurally sound value.
+    """What is wrong with `value`, structure first; rules are not asked of a value whose structure may break them.
 
     Subtrees that equal the old value are not judged again (Kubernetes' "ratcheting").
     """
     causes: list[Cause] = []
     validate_structure(value, old, node, path, causes)
-    if causes:
-        if any(cause.reason in _UNCHECKED_AFTER for cause in causes):
-            causes.append(SKIPPED_RULES)
+    if any(cause.reason in _UNCHECKED_AFTER for cause in causes):
+        causes.append(SKIPPED_RULES)
         return causes
     _validate_rules(value, old, node, path, causes)
     return causes

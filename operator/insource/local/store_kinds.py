@@ -29,6 +29,21 @@ def subdomain_fault(name: str) -> str:
     return "" if len(name) <= 253 and _SUBDOMAIN.match(name) else _SUBDOMAIN_RULE
 
 
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
+_LABEL_RULE = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+)
+
+
+def label_faults(name: str) -> list[str]:
+    """Why this is no lowercase RFC 1123 label."""
+    return ([] if len(name) <= 63 else ["must be no more than 63 bytes"]) + (
+        [] if _LABEL.match(name) else [_LABEL_RULE]
+    )
+
+
 def path_name_faults(name: str) -> list[str]:
     """Why this cannot be one segment of a path."""
     if name in (".", ".."):
@@ -80,8 +95,8 @@ class ResourceKind:
     generation: str = "none"
     """What raises metadata.generation: `none`, `spec` (not metadata, status), `spec+annotations` (Deployments)."""
     list_kind: str = ""
-    names: Literal["subdomain", "path"] = "subdomain"
-    """What metadata.name may be: a lowercase RFC 1123 subdomain, or any one segment of a path."""
+    names: Literal["subdomain", "label", "path"] = "subdomain"
+    """What metadata.name may be: a lowercase RFC 1123 subdomain or label, or any one segment of a path."""
     verbs: tuple[str, ...] = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
     subresources: tuple[str, ...] = ()
     """Further subresources, beyond status and scale, for discovery: `log`, `token`."""
@@ -96,6 +111,8 @@ class ResourceKind:
         """Why an object of this kind cannot have this name."""
         if self.names == "path":
             return path_name_faults(name)
+        if self.names == "label":
+            return label_faults(name)
         fault = subdomain_fault(name)
         return [fault] if fault else []
 

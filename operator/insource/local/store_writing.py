@@ -133,7 +133,7 @@ class Writing:
     def _committed(self, kind: ResourceKind, old: Object, new: Object, *, dry_run: bool) -> Object:
         defined = None
         if kind.ref == CRD_REF and new.get("spec") != old.get("spec"):
-            defined = kind_of(new)
+            defined = kind_of(new, old)
             new["status"] = established(new, self.admission.now())
         if new == old:
             return old

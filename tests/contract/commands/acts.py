@@ -69,7 +69,8 @@ def _roll_out(api: ApiServer, namespace: str, name: str) -> None:
 
     def complete() -> bool:
         for pod in _pods(api, namespace):
-            if pod["status"]["phase"] == "Pending":
+            # Not before the scheduler has had its word: it would come later, and in another place.
+            if pod["status"]["phase"] == "Pending" and pod["status"].get("conditions"):
                 api.request("PATCH", _status_path(pod), {"status": _running(pod)}, MERGE)
         deployment = api.ok("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
         status, wanted = deployment["status"], deployment["spec"]["replicas"]

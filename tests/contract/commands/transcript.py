@@ -8,6 +8,7 @@ $ kubectl get wd a
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -41,8 +42,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r'(resourceVersion[\\": ]+)\d+', r"\1<rv>"),
         (r"(Resource Version: +|resource version to be \d+, was )\d+", r"\1<rv>"),
         (r"(modifiedAt=)\d+", r"\1<time>"),
-        # helm's own log of a watch that it has ended itself, now and then.
-        (r"^[WE]\d{4} .*reflector\.go.*context canceled.*\n", ""),
+        # The client's own log of a watch that it has ended itself: now and then, by a race within it.
+        (r"^[WE]\d{4} .*reflector\.go.*(context canceled|very short watch).*\n", ""),
         (r"^[IWE]\d{4} [\d:.]+ +\d+ (\w+\.go):\d+\]", r"<log> \1]"),
         (r"https://127\.0\.0\.1:\d+", "<server>"),
         (r"127\.0\.0\.1:\d+", "<address>"),
@@ -70,10 +71,20 @@ def normal(text: str) -> str:
     return text
 
 
+def _sorted(out: str) -> str:
+    """An object on one line, as the server sent it, by the order of its names, which means nothing."""
+    if not out.startswith('{"'):
+        return out
+    try:
+        return json.dumps(json.loads(out), sort_keys=True, separators=(",", ":"))
+    except ValueError:
+        return out
+
+
 def render(ended: Ended) -> str:
     """One command and its answer."""
     lines = [f"$ {ended.line}"]
-    lines += [f"  {line}".rstrip() for line in normal(ended.out).splitlines()]
+    lines += [f"  {line}".rstrip() for line in normal(_sorted(ended.out)).splitlines()]
     lines += [f"! {line}".rstrip() for line in normal(ended.err).splitlines()]
     if ended.code is None:
         lines.append("? stopped")
