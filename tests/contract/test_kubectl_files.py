@@ -34,7 +34,9 @@ async def test_a_mistake_in_a_list_is_refused_with_its_path(cluster: Cluster) ->
     wrong = {**LIST, "items": [CONFIG, widget("a", colour="red")]}
     answer = await cluster.kubectl("apply", "-f", "-", stdin=wrong)
     assert answer.code == 1
-    assert 'ValidationError(Widget.spec): unknown field "colour" in dev.insource.demo.v1alpha1.Widget.spec' in answer.err
+    assert (
+        'ValidationError(Widget.spec): unknown field "colour" in dev.insource.demo.v1alpha1.Widget.spec' in answer.err
+    )
 
 
 async def test_several_documents_in_one_file(cluster: Cluster) -> None:

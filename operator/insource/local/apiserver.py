@@ -14,7 +14,7 @@ from aiohttp import web
 
 from insource.local import apiserver_answers as answers
 from insource.local import apiserver_requests as requests
-from insource.local import events_alias
+from insource.local import events_alias, openapi
 from insource.local.apiserver_authorization import Authorizer, request_of
 from insource.local.apiserver_call import Call
 from insource.local.apiserver_documents import as_form, as_json, described, no_page, refused
@@ -26,10 +26,10 @@ from insource.local.list_options import ListOptions, check_version, is_true, lis
 from insource.local.rbac import Request
 from insource.local.scale import SCALE
 from insource.local.store import Store
-from insource.local.store_errors import ApiError, Object, bad_request, unsupported
+from insource.local.store_errors import ApiError, Object, bad_request, not_found, unsupported
 from insource.local.store_kinds import ResourceKind
 
-VERSION = {"major": "1", "minor": "37", "gitVersion": "v1.37.0+insource", "platform": "linux/amd64"}
+VERSION = {"major": "1", "minor": "37", "gitVersion": f"{openapi.VERSION}+insource", "platform": "linux/amd64"}
 MAX_BODY_BYTES = 3 * 1024 * 1024
 _log = structlog.get_logger("apiserver")
 _REFUSED = ("exec", "attach", "portforward", "proxy", "eviction", "binding", "ephemeralcontainers")
@@ -46,6 +46,10 @@ def create_app(store: Store, tokens: Tokens, logs: PodLogs | None = None) -> web
 
     app.on_shutdown.append(end_watches)
     return app
+
+
+def _has(kind: ResourceKind, subresource: str) -> bool:
+    return {"status": kind.status_subresource, "scale": kind.scale is not None}.get(subresource, False)
 
 
 class _Server:
@@ -99,6 +103,8 @@ class _Server:
             return no_page()
         if target.subresource in _REFUSED:
             raise unsupported(f"the subresource {target.subresource!r} of {kind.plural}")
+        if kind.custom and target.subresource and not _has(kind, target.subresource):
+            raise not_found(kind.plural, kind.group, target.name)
         verb = self._verbs.get(request.method)
         if verb is None:
             raise unsupported(f"the method {request.method} on {kind.plural}")

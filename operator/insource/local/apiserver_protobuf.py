@@ -6,6 +6,7 @@ By the field numbers of builtin_types.json. Answers stay JSON. A kind that is no
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from struct import unpack
@@ -98,7 +99,24 @@ def _value(raw: Any, of: GoType) -> Any:
             return _text(either.get(3, b"")) if either.get(1) else _value(either.get(2, 0), _INTEGER)
         case "struct":
             return _struct(raw, struct(of.struct))
-    raise ValueError(f"protobuf of {of.said}")
+    return _any(raw, of.said)
+
+
+def _any(raw: bytes, said: str) -> Any:
+    """Of types that write themselves: JSON as it is, or one of several forms of a schema."""
+    parts = list(_fields(raw))
+    if said in ("v1.FieldsV1", "runtime.RawExtension", "v1.JSON"):
+        return json.loads(dict(parts)[1])
+    schema = struct("apiextensions.JSONSchemaProps")
+    numbers = dict(parts)
+    match said:
+        case "v1.JSONSchemaPropsOrBool":
+            return _struct(numbers[2], schema) if 2 in numbers else bool(numbers.get(1))
+        case "v1.JSONSchemaPropsOrArray":
+            return _struct(numbers[1], schema) if 1 in numbers else [_struct(part, schema) for _, part in parts]
+        case "v1.JSONSchemaPropsOrStringArray":
+            return _struct(numbers[1], schema) if 1 in numbers else [_text(part) for _, part in parts]
+    raise ValueError(f"protobuf of {said}")
 
 
 _INTEGER = GoType("integer", "int32")

@@ -33,7 +33,9 @@ class ClaimProtectionController:
             return None
         finalizers = claim["metadata"].get("finalizers") or []
         pods = self._store.list(PODS, key[0]).items
-        if PROTECTION in finalizers and not any(key[1] in _claims(pod) for pod in pods if not is_over(pod)):
+        # Who has no node yet will not start with a claim that is going.
+        users = [pod for pod in pods if pod["spec"].get("nodeName") and not is_over(pod)]
+        if PROTECTION in finalizers and not any(key[1] in _claims(pod) for pod in users):
             kept = [name for name in finalizers if name != PROTECTION]
             patch: dict[str, Any] = {"metadata": {"finalizers": kept or None}}
             self._store.patch(CLAIMS, *key, patch, "merge", field_manager="kube-controller-manager")

@@ -28,11 +28,15 @@ def compile_schema(declared: Object, path: str = "") -> Node:
     if declared.get("x-kubernetes-embedded-resource"):
         for name in ("apiVersion", "kind", "metadata"):
             properties.setdefault(name, OPEN)
+    of_values = compile_schema(additional, f"{path}.*") if isinstance(additional, dict) else None
+    of_items = compile_schema(items, f"{path}[*]") if isinstance(items, dict) else None
+    rules = compile_rules(declared.get("x-kubernetes-validations") or [], path or "the root")
+    inside = [*properties.values(), *(each for each in (of_values, of_items) if each is not None)]
     return Node(
         type=kind,
         properties=properties,
-        additional=compile_schema(additional, f"{path}.*") if isinstance(additional, dict) else None,
-        items=compile_schema(items, f"{path}[*]") if isinstance(items, dict) else None,
+        additional=of_values,
+        items=of_items,
         keeps_unknown=keeps or not kind,
         nullable=bool(declared.get("nullable")),
         default=declared.get("default"),
@@ -41,7 +45,8 @@ def compile_schema(declared: Object, path: str = "") -> Node:
         keys=tuple(sorted(declared.get("x-kubernetes-list-map-keys") or ())),
         atomic=declared.get("x-kubernetes-map-type") == "atomic",
         checks=tuple(checks_of(declared, _fitting)),
-        rules=compile_rules(declared.get("x-kubernetes-validations") or [], path or "the root"),
+        rules=rules,
+        ruled=bool(rules) or any(each.ruled for each in inside),
         defaulted=tuple((name, child.default) for name, child in properties.items() if child.default is not None),
     )
 

@@ -35,6 +35,8 @@ class Node:
     """Built-in kinds: a Go struct by value, which never appears as `.` in managed fields."""
     checks: tuple[Check, ...] = ()
     rules: tuple[Rule, ...] = ()
+    ruled: bool = False
+    """There are rules here or further inside."""
     defaulted: tuple[tuple[str, Any], ...] = ()
     """Properties with a default."""
 

@@ -27,8 +27,7 @@ def validate(value: Any, old: Any, node: Node, path: str) -> list[Cause]:
     causes: list[Cause] = []
     validate_structure(value, old, node, path, causes)
     if any(cause.reason in _UNCHECKED_AFTER for cause in causes):
-        causes.append(SKIPPED_RULES)
-        return causes
+        return [*causes, SKIPPED_RULES] if node.ruled else causes
     _validate_rules(value, old, node, path, causes)
     return causes
 

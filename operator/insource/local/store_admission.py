@@ -148,7 +148,7 @@ class Admission:
             if skipped:
                 causes.remove(SKIPPED_RULES)
             causes += _scale_causes(kind, new)
-            if skipped or (causes and causes[0].reason == "FieldValueRequired"):
+            if skipped or (causes and causes[0].reason == "FieldValueRequired" and kind.schema.ruled):
                 causes.append(SKIPPED_RULES)
         if causes:
             raise invalid(said, kind.group, new["metadata"].get("name", ""), causes)
