@@ -56,7 +56,11 @@ def widget_crd() -> dict[str, Any]:
             "opts": {"type": "object", "additionalProperties": {"type": "string"}},
         },
     }
-    condition = {"type": "object", "properties": {"type": {"type": "string"}, "status": {"type": "string"}}}
+    condition = {
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"type": "string"}, "status": {"type": "string"}},
+    }
     status = {
         "type": "object",
         "properties": {

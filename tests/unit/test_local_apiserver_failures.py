@@ -24,7 +24,7 @@ class Broken:
 
 async def test_a_bug_is_an_internal_error_and_the_next_request_is_served() -> None:
     store, env = widget_store(), system_env()
-    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    pod = {"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}}
     store.create(("", "pods"), pod, "ns")
     app = create_app(store, Tokens(store, env, {"t": User("admin", groups=("system:masters",))}, b"k" * 32), Broken())
     runner = web.AppRunner(app)

@@ -138,7 +138,8 @@ def _base64(text: str) -> str:
     if not rest:
         place = good - good % 4  # a group that is not full is told by its beginning
     elif rest[0] == "=" and good % 4 > 1:
-        place = good + min(padding, len(rest) - len(rest.lstrip("=")))
+        signs = min(padding, len(rest) - len(rest.lstrip("=")))
+        place = good if signs < padding and rest[signs:] else good + signs
     else:
         place = good
     raise UndecodableError(f"illegal base64 data at input byte {place}")

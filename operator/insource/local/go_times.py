@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-_LAYOUT = (
-    ("2006", r"\d{4}"), ("-", "-"), ("01", r"\d{2}"), ("-", "-"), ("02", r"\d{2}"), ("T", "T"), ("15", r"\d{2}"),
-    (":", ":"), ("04", r"\d{2}"), (":", ":"), ("05", r"\d{2}"),
-)  # fmt: skip
-_RANGES = (("month", 5, 1, 12), ("day", 8, 1, 31), ("hour", 11, 0, 23), ("minute", 14, 0, 59), ("second", 17, 0, 59))
+_LAYOUT: tuple[tuple[str, str, str, int, int], ...] = (
+    ("2006", r"\d{4}", "", 0, 0),
+    ("-", "-", "", 0, 0),
+    ("01", r"\d{2}", "month", 1, 12),
+    ("-", "-", "", 0, 0),
+    ("02", r"\d{2}", "", 0, 0),
+    ("T", "T", "", 0, 0),
+    ("15", r"\d{2}", "hour", 0, 23),
+    (":", ":", "", 0, 0),
+    ("04", r"\d{2}", "minute", 0, 59),
+    (":", ":", "", 0, 0),
+    ("05", r"\d{2}", "second", 0, 59),
+)
+"""(as the layout says it, what it must look like, what it is, the least and the most that it may be)."""
 _ZONE = re.compile(r"Z|[+-]\d{2}:\d{2}")
 SECONDS = "2006-01-02T15:04:05Z07:00"
 MICROSECONDS = "2006-01-02T15:04:05.000000Z07:00"
@@ -27,12 +36,14 @@ def rewritten(text: str, layout: str) -> str:
 
 def _parsed(text: str, layout: str) -> datetime:
     rest = text
-    for said, pattern in _LAYOUT:
+    for said, pattern, what, least, most in _LAYOUT:
         match = re.match(pattern, rest)
         if match is None:
             raise _unreadable(text, layout, rest, said)
+        if what and not least <= int(match.group()) <= most:
+            raise UnreadableTimeError(f'parsing time "{text}": {what} out of range')
         rest = rest[match.end() :]
-    fraction = re.match(r"\.\d{6}(?!\d)" if layout == MICROSECONDS else r"\.\d+", rest)
+    fraction = re.match(r"\.\d{6}" if layout == MICROSECONDS else r"[.,]\d+", rest)
     if layout == MICROSECONDS and fraction is None:
         raise _unreadable(text, layout, rest, ".000000")
     rest = rest[fraction.end() :] if fraction else rest
@@ -41,9 +52,6 @@ def _parsed(text: str, layout: str) -> datetime:
         raise _unreadable(text, layout, rest, "Z07:00")
     if rest != zone.group():
         raise UnreadableTimeError(f'parsing time "{text}": extra text: "{rest[zone.end() :]}"')
-    for what, place, least, most in _RANGES:
-        if not least <= int(text[place : place + 2]) <= most:
-            raise UnreadableTimeError(f'parsing time "{text}": {what} out of range')
     digits = (fraction.group()[1:7] if fraction else "").ljust(6, "0")
     try:
         return datetime.fromisoformat(f"{text[:19]}.{digits}{zone.group()}")
