@@ -34,7 +34,6 @@ check: $(STAMP)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m insource.api.crdgen --check crds
-	@$(BIN)/python -m insource.local.typegen --check
 	@$(BIN)/python -m bench.performance --check
 
 format: $(STAMP)
@@ -43,7 +42,6 @@ format: $(STAMP)
 
 generate: $(STAMP)
 	@$(BIN)/python -m insource.api.crdgen crds
-	@$(BIN)/python -m insource.local.typegen
 	@$(BIN)/python -m bench.performance
 
 bench-reconcile bench-reconcile-real bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api: $(STAMP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 from aiohttp import web
@@ -12,7 +13,7 @@ from insource.local import apiserver_protobuf as protobuf
 from insource.local import discovery, openapi, openapi_v2
 from insource.local.apiserver_answers import Form
 from insource.local.store_errors import ApiError
-from insource.local.store_kinds import Kinds
+from insource.local.store_kinds import Kinds, ResourceKind
 
 
 def described(request: web.Request, kinds: Kinds) -> web.StreamResponse:
@@ -37,10 +38,9 @@ def described(request: web.Request, kinds: Kinds) -> web.StreamResponse:
     if parts[0] == "apis" and len(parts) == 3 and (parts[1], parts[2]) in served:
         return as_json(discovery.resource_list((parts[1], parts[2]), served[(parts[1], parts[2])]))
     if parts == ["openapi", "v2"]:
-        said = openapi_v2.document_v2(served)
         if "protobuf" not in request.headers.get("Accept", ""):
-            return _tagged(request, said, "application/json")
-        return web.Response(body=openapi_v2.encoded(said), content_type=openapi_v2.MEDIA)
+            return _tagged(request, openapi_v2.document_v2(served), "application/json")
+        return web.Response(body=_encoded_v2(tuple(kinds)), content_type=openapi_v2.MEDIA)
     if parts == ["openapi", "v3"]:
         return _tagged(request, openapi.index(served), "application/json")
     if parts[:2] == ["openapi", "v3"]:
@@ -48,6 +48,11 @@ def described(request: web.Request, kinds: Kinds) -> web.StreamResponse:
         if pair in served:
             return _tagged(request, openapi.document(pair, served[pair]), "application/json")
     return no_page()
+
+
+@lru_cache(maxsize=4)
+def _encoded_v2(kinds: tuple[ResourceKind, ...]) -> bytes:
+    return openapi_v2.encoded(openapi_v2.document_v2(discovery.groups(kinds)))
 
 
 def _tagged(request: web.Request, value: Any, media: str) -> web.Response:

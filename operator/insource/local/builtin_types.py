@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,6 +67,14 @@ class Field:
     """In protobuf; 0 if it is not there."""
     omits_empty: bool
     omits_zero: bool
+
+    @cached_property
+    def always(self) -> bool:
+        """Go writes it whatever it holds: a struct by value, of which `omitempty` says nothing, or without that tag."""
+        of = self.type
+        if not of.pointer and of.shape in ("struct", "time", "micro-time"):
+            return not self.omits_zero
+        return not self.omits_empty
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable
 
 from insource.local.store_errors import Object
-from insource.local.store_kinds import Kinds, ResourceKind
+from insource.local.store_kinds import ResourceKind
 
 _CUSTOM_ORDER = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 _STORED_AS = {
@@ -28,7 +28,7 @@ REVIEWS = {
 GroupVersion = tuple[str, str]
 
 
-def groups(kinds: Kinds) -> dict[GroupVersion, list[ResourceKind]]:
+def groups(kinds: Iterable[ResourceKind]) -> dict[GroupVersion, list[ResourceKind]]:
     """Served kinds by (group, version), the core group first."""
     found: dict[GroupVersion, list[ResourceKind]] = {}
     for kind in kinds:

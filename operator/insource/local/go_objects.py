@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from insource.local.builtin_types import Field, GoType, Struct, struct
+from insource.local.builtin_types import GoType, Struct, struct
 from insource.local.go_times import MICROSECONDS, SECONDS, UnreadableTimeError, rewritten
 from insource.local.quantities import canonical
 from insource.local.schema import copied
@@ -38,34 +38,32 @@ def _struct(value: Object, old: Any, of: Struct, spoken: str, path: str, unknown
     """`spoken`: the path as Go's errors have it, without indexes; `path`: with them."""
     found: Object = {}
     before = old if isinstance(old, dict) else {}
+    fields = of.fields
     for name, item in value.items():
-        field = of.fields.get(name)
-        inside = f"{path}.{name}" if path else name
+        field = fields.get(name)
         if field is None:
-            unknown.append(inside)
+            unknown.append(f"{path}.{name}" if path else name)
+        elif type(item) is _PLAIN.get(field.type.shape):
+            found[name] = item
         elif item is not None:
-            said = f"{spoken}.{name}" if spoken else name
+            said, inside = (f"{spoken}.{name}", f"{path}.{name}") if path else (name, name)
             found[name] = _value(item, before.get(name), field.type, of, said, inside, unknown)
     return found
 
 
 def _value(item: Any, old: Any, of: GoType, owner: Struct, spoken: str, path: str, unknown: list[str]) -> Any:
     shape = of.shape
-    if shape in _PLAIN:
-        if type(item) is _PLAIN[shape] or item == old:
-            return item
-    elif shape == "struct":
+    if shape == "struct":
         if isinstance(item, dict):
             return _struct(item, old, struct(of.struct), spoken, path, unknown)
-    elif shape == "list" and of.inside is not None:
+    elif of.inside is not None and shape == "list":
         if isinstance(item, list):
-            known = old if isinstance(old, list) else []
-            return [
-                _item(each, known[i] if i < len(known) else None, of.inside, owner, spoken, f"{path}[{i}]", unknown)
-                for i, each in enumerate(item)
-            ]
-    elif shape == "map" and of.inside is not None:
+            return _list(item, old, of.inside, owner, spoken, path, unknown)
+    elif of.inside is not None:
         if isinstance(item, dict):
+            plain = _PLAIN.get(of.inside.shape)
+            if plain is not None and all(type(each) is plain for each in item.values()):
+                return dict(item)
             before = old if isinstance(old, dict) else {}
             return {
                 name: _item(each, before.get(name), of.inside, owner, spoken, f"{path}.{name}", unknown)
@@ -75,9 +73,24 @@ def _value(item: Any, old: Any, of: GoType, owner: Struct, spoken: str, path: st
         return copied(item) if isinstance(item, dict | list) else item
     elif item == old and type(item) is type(old):
         return item
-    else:
+    elif shape not in _PLAIN:
         return _scalar(item, of, owner, spoken)
+    elif type(item) is _PLAIN[shape]:
+        return item
     raise _unfit(item, of, owner, spoken)
+
+
+def _list(
+    items: list[Any], old: Any, of: GoType, owner: Struct, spoken: str, path: str, unknown: list[str]
+) -> list[Any]:
+    plain = _PLAIN.get(of.shape)
+    if plain is not None and all(type(each) is plain for each in items):
+        return list(items)
+    known = old if isinstance(old, list) else []
+    return [
+        _item(each, known[i] if i < len(known) else None, of, owner, spoken, f"{path}[{i}]", unknown)
+        for i, each in enumerate(items)
+    ]
 
 
 def _item(item: Any, old: Any, of: GoType, owner: Struct, spoken: str, path: str, unknown: list[str]) -> Any:
@@ -174,23 +187,21 @@ def _written_struct(value: Object, old: Any, of: Struct) -> Object:
     found: Object = {}
     for name, field in of.fields.items():
         item = value.get(name)
+        if item is None:
+            if field.always:
+                found[name] = _empty(field.type)
+            continue
+        of_field = field.type
+        if of_field.shape in _PLAIN:
+            if item or of_field.pointer or field.always:
+                found[name] = item
+            continue
         was = before.get(name)
         if was is not None and item == was:
             found[name] = was
-        elif _stays(item, field):
-            found[name] = _empty(field.type) if item is None else _written(item, was, field.type)
+        elif item or of_field.pointer or field.always:
+            found[name] = _written(item, was, of_field)
     return found
-
-
-def _stays(item: Any, field: Field) -> bool:
-    """Whether Go writes a field that has this value; null stands for one that is not there."""
-    of = field.type
-    if of.pointer:
-        return item is not None or not field.omits_empty
-    if of.shape in ("struct", "time", "micro-time"):
-        # `omitempty` says nothing of structs.
-        return bool(item) or not field.omits_zero
-    return bool(item) or not field.omits_empty
 
 
 def _written(item: Any, old: Any, of: GoType) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from struct import pack
 from typing import Any
 
-import yaml
+import orjson
 
 from insource.local.apiserver_protobuf import bytes_field, number_field
 from insource.local.discovery import GroupVersion
@@ -121,4 +121,4 @@ def _double(number: int, value: float) -> bytes:
 
 
 def _any(value: Any) -> bytes:
-    return bytes_field(2, yaml.safe_dump(value))
+    return bytes_field(2, orjson.dumps(value))  # JSON is YAML

@@ -11,6 +11,15 @@ from typing import Any
 from insource.local.schema_nodes import OPEN, Node
 from insource.local.ssa import item_key, path_of
 
+_FITTING: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "boolean": (bool,),
+    "integer": (int, float),
+    "number": (int, float),
+    "quantity": (str, int, float),
+    "int-or-string": (str, int),
+}
+"""What fits without a closer look."""
 _NUMERIC = ("integer", "number")
 _ANY_SCALAR = ("quantity", "int-or-string")
 
@@ -36,7 +45,8 @@ def _in_map(value: dict[str, Any], node: Node, path: str) -> list[str]:
     for name, item in value.items():
         child = node.properties.get(name) or node.additional
         if child is not None:
-            found += misfits(item, child, f"{path}.{name}")
+            if type(item) not in _FITTING.get(child.type, ()):
+                found += misfits(item, child, f"{path}.{name}")
         elif not node.keeps_unknown:
             found.append(f"{path}.{name}: field not declared in schema")
     return found
