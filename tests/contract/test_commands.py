@@ -19,6 +19,8 @@ CASES = [
     for place, case in enumerate(scenario.cases())
 ]
 Said = Callable[[str], list[str]]
+pytestmark = pytest.mark.timeout(600)
+"""The first case of a scenario runs all of its commands."""
 
 
 @pytest.fixture(scope="session")

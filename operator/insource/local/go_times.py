@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _LAYOUT: tuple[tuple[str, str, str, int, int], ...] = (
     ("2006", r"\d{4}", "", 0, 0),
@@ -28,6 +29,7 @@ class UnreadableTimeError(ValueError):
     """The text says why, as Go would."""
 
 
+@lru_cache(maxsize=1024)
 def rewritten(text: str, layout: str) -> str:
     """A time as Go writes it again: in UTC, in whole seconds or with six digits. Raises UnreadableTimeError."""
     moment = _parsed(text, layout).astimezone(UTC)

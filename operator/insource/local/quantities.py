@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import ROUND_UP, Decimal
+from functools import lru_cache
 
 _SCALES = {
     "n": Decimal("1e-9"),
@@ -39,6 +40,7 @@ _DECIMAL = {-9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 1
 _BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 
 
+@lru_cache(maxsize=1024)
 def canonical(text: str) -> str:
     """As Kubernetes writes it: a whole number, with the largest suffix that keeps it one (`0.5` -> `500m`).
 

@@ -11,7 +11,7 @@ from insource.local.store_deletion import NAMESPACES
 from insource.local.store_errors import ApiError, Cause, Object, bad_request, forbidden, not_found, unsupported
 from insource.local.store_kinds import ResourceKind
 from insource.local.store_state import State
-from insource.local.typed_patches import misfits
+from insource.local.typed_patches import fits, misfits
 
 
 def apply_config(kind: ResourceKind, patch: Any, name: str, subresource: str) -> tuple[Object, Object]:
@@ -85,7 +85,8 @@ def check_subresource(kind: ResourceKind, subresource: str) -> None:
 def check_typed(kind: ResourceKind, config: Object, name: str) -> None:
     """Raises ApiError 500 for an applied object that has a field or a value which its kind does not."""
     # A custom kind's metadata is described to clients only.
-    wrong = misfits({k: v for k, v in config.items() if not kind.custom or k != "metadata"}, kind.schema)
+    judged = {name: value for name, value in config.items() if not kind.custom or name != "metadata"}
+    wrong = [] if fits(judged, kind.schema) else misfits(judged, kind.schema)
     if wrong:
         space = config["metadata"].get("namespace", "")
         where = f"{space}/{name}; {kind.group}/{kind.version}, Kind={kind.kind}"

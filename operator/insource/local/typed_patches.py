@@ -24,6 +24,31 @@ _NUMERIC = ("integer", "number")
 _ANY_SCALAR = ("quantity", "int-or-string")
 
 
+def fits(value: Any, node: Node) -> bool:
+    """Whether there is nothing to say of it: quicker, and nearly always so."""
+    if type(value) in _FITTING.get(node.type, ()) or value is None:
+        return True
+    if isinstance(value, dict) and (node.type == "object" or node.properties):
+        properties, others = node.properties, node.additional
+        for name, item in value.items():
+            child = properties.get(name) or others
+            if child is None:
+                if not node.keeps_unknown:
+                    return False
+            elif type(item) not in _FITTING.get(child.type, ()) and not fits(item, child):
+                return False
+        return True
+    if isinstance(value, list) and node.type == "array" and node.list_type == "atomic":
+        items = node.items or OPEN
+        return all(fits(item, items) for item in value)
+    if isinstance(value, list) and node.list_type == "map" and all(isinstance(item, dict) for item in value):
+        items = node.items or OPEN
+        keys = [node.key_of(item) for item in value]
+        scalar = not any(isinstance(part, dict | list) for key in keys for _, part in key)
+        return scalar and len(set(keys)) == len(keys) and all(fits(item, items) for item in value)
+    return not misfits(value, node)
+
+
 def misfits(value: Any, node: Node, path: str = "") -> list[str]:
     """Each as `.spec.bogus: field not declared in schema`."""
     if value is None or (node.type == "" and not node.properties and node.keeps_unknown):

@@ -23,7 +23,7 @@ def golden_path(scenario: str) -> Path:
 def golden(scenario: str) -> list[str]:
     """Each command of the scenario with its answer."""
     path = golden_path(scenario)
-    return [part.rstrip("\n") for part in split(path.read_text())] if path.exists() else []
+    return [part.removesuffix("\n") for part in split(path.read_text())] if path.exists() else []
 
 
 def prepare(api: ApiServer) -> None:
