@@ -120,6 +120,13 @@ def _event(api: ApiServer, namespace: str, kind: str, name: str, reason: str, le
     api.ok("POST", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", body)
 
 
+def _told(api: ApiServer, namespace: str, name: str, reason: str, number: str) -> None:
+    """Wait until so many Events say that of an object: controllers tell them a moment after they have acted."""
+    selector = quote(f"involvedObject.name={name},reason={reason}")
+    where = f"/api/v1/namespaces/{namespace}/events?fieldSelector={selector}"
+    _until(lambda: len(api.ok("GET", where)["items"]) >= int(number), f"{number} times {reason} of {name}")
+
+
 def _field(api: ApiServer, namespace: str, group: str, version: str, plural: str, name: str, field: str) -> None:
     """Wait until a changed CRD is in force: an object of its kind keeps a new field, and the field is described."""
     where = f"/apis/{group}/{version}/namespaces/{namespace}/{plural}/{name}?dryRun=All"
@@ -193,6 +200,7 @@ ACTS: dict[str, Callable[..., None]] = {
     "end-pod": _end_pod,
     "deployed": _deployed,
     "event": _event,
+    "told": _told,
     "field": _field,
     "gone": _gone,
     "there": _there,
