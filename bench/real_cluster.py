@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -22,7 +23,7 @@ from tests.cluster.kwok import GPUS_PER_NODE, apply_crds, kwok
 from tests.cluster.processes import free_ports, wait_until
 from tests.servers import ApiServer
 
-from bench.reconcile import Process
+from bench.reconcile import Process, cpu_s
 from bench.report import ROOT
 from insource.api.catalogue import builtin_objects
 from insource.api.meta import SYSTEM_NAMESPACE
@@ -115,6 +116,13 @@ class RealCluster:
     gateway_url: str = ""
     gateway: dict[str, Process] = field(default_factory=dict)
 
+    def cpu_s(self) -> dict[str, float]:
+        """Processor seconds so far of every program but the operators, by name; `bench` is this one."""
+        own = os.times()
+        used = {name: cpu_s(child.pid) for name, child in self.plane.children.items()}
+        gateway = {f"gateway's {name}": each.cpu_s() for name, each in self.gateway.items()}
+        return {**used, **gateway, "bench": own.user + own.system}
+
     async def request(self, method: str, path: str, body: Any = None, media: str = "application/json") -> Any:
         """As `admin`. Raises RuntimeError for a refusal."""
         data = None if body is None else json.dumps(body)
@@ -136,12 +144,12 @@ class RealCluster:
 
         await asyncio.gather(*(one(number) for number in range(count)))
 
-    async def edit(self, number: int, slots: int) -> float:
-        """A person changes the slots; the moment at which that was sent, seconds since the epoch."""
+    async def edit(self, number: int, slots: int) -> tuple[float, float]:
+        """A person changes the slots; when that was sent, and when it was answered: seconds since the epoch."""
         patch = {"spec": {"backends": model_deployment(number, slots)["spec"]["backends"]}}
-        moment = time.time()
+        sent = time.time()
         await self.request("PATCH", path_of(number), patch, "application/merge-patch+json")
-        return moment
+        return sent, time.time()
 
     async def edit_all(self, numbers: Iterable[int], slots: int) -> None:
         """The same of many, twenty at a time."""
