@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from tests.cluster.audit import AuditLog
@@ -103,6 +104,13 @@ class Watched:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), 1)
 
+    async def until_none(self, timeout_s: float) -> None:
+        """Wait until no object is there, or fits. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while self.since:
+                self.changed.clear()
+                await self.changed.wait()
+
 
 @dataclass
 class RealCluster:
@@ -139,10 +147,13 @@ class RealCluster:
 
         async def one(number: int) -> None:
             async with gate:
-                obj = model_deployment(number)
-                await self.request("POST", path_of(number).rpartition("/")[0], obj)
+                await self.create_one(number)
 
         await asyncio.gather(*(one(number) for number in range(count)))
+
+    async def create_one(self, number: int) -> None:
+        """One ModelDeployment."""
+        await self.request("POST", path_of(number).rpartition("/")[0], model_deployment(number))
 
     async def edit(self, number: int, slots: int) -> tuple[float, float]:
         """A person changes the slots; when that was sent, and when it was answered: seconds since the epoch."""
@@ -162,9 +173,10 @@ class RealCluster:
         await asyncio.gather(*(one(number) for number in numbers))
 
     @asynccontextmanager
-    async def watching(self, path: str, fits: Callable[[Object], bool]) -> AsyncIterator[Watched]:
-        """Objects of a collection, listed and watched."""
+    async def watching(self, path: str, fits: Callable[[Object], bool], labels: str = "") -> AsyncIterator[Watched]:
+        """Objects of a collection, those with certain `labels` (a selector), listed and watched."""
         watched = Watched(fits)
+        path += f"?labelSelector={quote(labels)}"
         listed = await self.request("GET", path)
         for obj in listed["items"]:
             watched.see("ADDED", obj)
@@ -177,7 +189,7 @@ class RealCluster:
 
     async def _follow(self, path: str, version: str, watched: Watched) -> None:
         while True:
-            query = f"{path}?watch=1&allowWatchBookmarks=true&resourceVersion={version}"
+            query = f"{path}&watch=1&allowWatchBookmarks=true&resourceVersion={version}"
             async with self.session.get(self.api.url + query, timeout=aiohttp.ClientTimeout(None)) as stream:
                 async for line in stream.content:
                     event = json.loads(line)
