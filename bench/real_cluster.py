@@ -47,7 +47,7 @@ def path_of(number: int) -> str:
 
 
 def model_deployment(number: int, slots: int = 1) -> Object:
-    """In-house on one GPU: a Deployment, a Service and a ControllerRevision."""
+    """In-house on one GPU: a ReplicaSet, a Service and a ControllerRevision."""
     in_house = {
         "model": "whisper-large-v3-turbo",
         "accelerator": {"class": "nvidia-l4"},

@@ -47,7 +47,7 @@ async def sample(cluster: RealCluster) -> list[Object]:
             await cluster.create_one(SAMPLE)
             await watched.until(1, 60, process.check)
             found = []
-            for kind in ("Service", "ControllerRevision", "Deployment"):
+            for kind in ("Service", "ControllerRevision", "ReplicaSet"):
                 listed = await cluster.request("GET", f"{_PATHS[kind].format(namespace)}?labelSelector={quote(OURS)}")
                 found.append({"kind": kind, **listed["items"][0]})
             await cluster.request("DELETE", path_of(SAMPLE))
@@ -55,35 +55,20 @@ async def sample(cluster: RealCluster) -> list[Object]:
 
 
 def copies(samples: Sequence[Object], number: int, workload: str) -> list[tuple[str, Object]]:
-    """The same for another ModelDeployment: path and body of each object, the Deployment as `workload`."""
+    """The same for another ModelDeployment: path and body of each object, the ReplicaSet as `workload`."""
     namespace = f"team-{number % NAMESPACES}"
     made = []
     for each in samples:
         body = json.loads(json.dumps(each).replace(name_of(SAMPLE), name_of(number)))
         kept = ("name", "labels", "annotations")
-        body["metadata"] = {key: value for key, value in body["metadata"].items() if key in kept}
-        body["metadata"].get("annotations", {}).pop("deployment.kubernetes.io/revision", None)
-        body.pop("status", None)
-        if each["kind"] == "Deployment":
-            body = _as(workload, body)
-        body.pop("kind"), body.pop("apiVersion", None)
-        made.append((_PATHS[workload if each["kind"] == "Deployment" else each["kind"]].format(namespace), body))
+        metadata = {key: value for key, value in body.pop("metadata").items() if key in kept}
+        kind = workload if body.pop("kind") == "ReplicaSet" else each["kind"]
+        if kind == "Pod":
+            template = body["spec"]["template"]
+            metadata["labels"], body["spec"] = template["metadata"]["labels"], template["spec"]
+        body.pop("status", None), body.pop("apiVersion", None)
+        made.append((_PATHS[kind].format(namespace), {"metadata": metadata, **body}))
     return made
-
-
-def _as(workload: str, deployment: Object) -> Object:
-    template = deployment["spec"]["template"]
-    if workload == "Pod":
-        name = deployment["metadata"]["name"]
-        return {"kind": "Pod", "metadata": {"name": name, "labels": template["metadata"]["labels"]}, **_spec(template)}
-    if workload == "ReplicaSet":
-        spec = {key: deployment["spec"][key] for key in ("replicas", "selector", "template")}
-        return {"kind": "ReplicaSet", "metadata": deployment["metadata"], "spec": spec}
-    return deployment
-
-
-def _spec(template: Object) -> Object:
-    return {"spec": template["spec"]}
 
 
 def serves(pod: Object) -> bool:

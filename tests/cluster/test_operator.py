@@ -65,9 +65,9 @@ def test_what_a_person_does_to_a_child_is_undone(cluster: OperatorCluster, opera
     with cluster.namespace("by-hand") as namespace:
         cluster.create(namespace, "a")
         cluster.wait_ready(namespace, "a")
-        (deployment,) = cluster.children(namespace, "deployments")
-        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment['metadata']['name']}"
-        template = deployment["spec"]["template"]["spec"]
+        (replica_set,) = cluster.children(namespace, "replicasets")
+        path = f"/apis/apps/v1/namespaces/{namespace}/replicasets/{replica_set['metadata']['name']}"
+        template = replica_set["spec"]["template"]["spec"]
         image = template["containers"][0]["image"]
         edited = json.loads(json.dumps(template))
         edited["containers"][0]["image"] = "somebody/else:1"
@@ -76,7 +76,7 @@ def test_what_a_person_does_to_a_child_is_undone(cluster: OperatorCluster, opera
             lambda: cluster.api.ok("GET", path)["spec"]["template"]["spec"]["containers"][0]["image"] == image,
             "our image",
         )
-        for plural in ("services", "deployments"):
+        for plural in ("services", "replicasets"):
             (child,) = cluster.children(namespace, plural)
             root = "/api/v1" if plural == "services" else "/apis/apps/v1"
             cluster.api.ok("DELETE", f"{root}/namespaces/{namespace}/{plural}/{child['metadata']['name']}")
@@ -163,7 +163,7 @@ def test_what_is_deleted_in_a_gap_with_a_compaction_is_noticed(cluster: Operator
         cluster.wait(lambda: len(cluster.children(namespace, "services")) == 2, "the Service anew")
         cluster.wait_ready(namespace, "a", "b")
         listed = {each.resource for each in cluster.audit.since(position, "operator") if each.verb == "list"}
-        assert {"services", "deployments"} <= listed
+        assert {"services", "replicasets"} <= listed
 
 
 def _overlaps(cluster: OperatorCluster, position: int) -> list[str]:

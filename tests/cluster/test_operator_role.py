@@ -191,7 +191,7 @@ async def test_its_role_is_enough_and_not_more(prepared: ApiServer, plane: Contr
     master = tmp_path / "master"
     master.write_text("a-master-of-the-gateway\n")
     scene = Scene(prepared)
-    workloads = f"/apis/apps/v1/namespaces/{SPACE}/deployments"
+    workloads = f"/apis/apps/v1/namespaces/{SPACE}/replicasets"
 
     def names() -> set[str]:
         listed = [item["metadata"]["name"] for item in prepared.ok("GET", workloads)["items"]]

@@ -33,11 +33,11 @@ from insource.reconciler import shapes
 SpecT = TypeVar("SpecT", bound=Spec)
 _log = structlog.get_logger(__name__)
 
-WORKLOADS = (resources.DEPLOYMENTS, resources.SERVICES, resources.CONTROLLER_REVISIONS)
+WORKLOADS = (resources.REPLICA_SETS, resources.SERVICES, resources.CONTROLLER_REVISIONS)
 """Children of a ModelDeployment, found by `LABEL_DEPLOYMENT`."""
 VENDOR_CHILDREN = (resources.DEPLOYMENTS, resources.SERVICES, resources.CONFIG_MAPS)
 """Children of a Vendor, found by `LABEL_VENDOR`."""
-CHILDREN = (*WORKLOADS, resources.CONFIG_MAPS, resources.SERVICE_ACCOUNTS)
+CHILDREN = (*WORKLOADS, resources.DEPLOYMENTS, resources.CONFIG_MAPS, resources.SERVICE_ACCOUNTS)
 _REVISION_NOTE = "deployment.kubernetes.io/revision"
 _WITH_DATA = (resources.CONTROLLER_REVISIONS, resources.CONFIG_MAPS)
 """Of these the planner looks at the data, too, now and then."""
