@@ -1,4 +1,4 @@
-"""`python -m bench.reconcile_floor [N]`: how fast the control plane alone can be, with no operator at work.
+"""`make bench-reconcile-floor`, `python -m bench.reconcile_floor [N]`: how fast the control plane alone can be, with no operator at work.
 
 A script creates what the operator would have created, twenty requests at a time, and waits until every pod serves:
 whatever an operator does, it cannot be faster than that. Then the same with ReplicaSets and with bare Pods in place of
