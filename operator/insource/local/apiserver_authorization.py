@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from insource.local.auth import User
+from insource.local.escalation import RESOURCES, check_grant
+from insource.local.impersonation import Mode
 from insource.local.list_options import is_true
 from insource.local.rbac import GROUP, Decision, Policy, Request
 from insource.local.store import Store
+from insource.local.store_admission import Guard
 from insource.local.store_errors import ApiError, Object, forbidden
 from insource.local.store_kinds import ResourceKind
 
@@ -19,6 +22,8 @@ _VERBS = {
     "PATCH": "patch",
     "DELETE": "delete",
 }
+
+_MOST_REMEMBERED = 10_000
 
 
 def request_of(method: str, path: str, query: Mapping[str, str]) -> Request:
@@ -56,10 +61,14 @@ def _selected_name(selector: str) -> str:
 
 
 class Authorizer:
-    """Asks the roles and bindings as they are now; they are read again after one of them has changed."""
+    """Asks the roles and bindings as they are now; they are read again after one of them has changed.
+
+    `modes` holds by which one each sender was last allowed to impersonate.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.modes: dict[str, Mode] = {}
         self._policy: Policy | None = None
         store.subscribe(self._changed)
 
@@ -76,6 +85,22 @@ class Authorizer:
 
     def decide(self, user: User, request: Request) -> Decision:
         return self.policy.decide((user.name, user.groups), request)
+
+    def remember(self, sender: User, mode: Mode) -> None:
+        """That this mode has let the sender impersonate somebody."""
+        if len(self.modes) >= _MOST_REMEMBERED:
+            self.modes.clear()
+        self.modes[sender.name] = mode
+
+    def guard(self, user: User, request: Request) -> Guard | None:
+        """What is to be asked before a role or binding is written: whether the user may grant it. None: nothing."""
+        if request.group != GROUP or request.resource not in RESOURCES:
+            return None
+
+        def check(wanted: Object, old: Object | None) -> None:
+            check_grant(self.policy, (user.name, user.groups), request, wanted, old)
+
+        return check
 
     def require(self, user: User, request: Request) -> None:
         """Raises ApiError 403 if the user may not do it."""

@@ -24,6 +24,7 @@ API_AUDIENCE = "https://kubernetes.default.svc"
 ISSUER = "insource-local"
 DEFAULT_EXPIRATION_S = 3600
 MINIMUM_EXPIRATION_S = 600
+NODE_NAME = "authentication.kubernetes.io/node-name"
 _HEADER = {"alg": "HS256", "typ": "JWT"}
 
 

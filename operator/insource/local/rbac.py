@@ -95,10 +95,21 @@ class Policy:
         """Every rule that holds for the caller in a namespace, the cluster's first."""
         return [rule for grant in self._grants_of(caller, namespace) for rule in grant.rules]
 
+    def held(self, caller: Caller, namespace: str) -> tuple[list[Object], list[str]]:
+        """Every rule that holds for the caller in a namespace, and what is wrong with the caller's bindings."""
+        grants = list(self._grants_of(caller, namespace))
+        errors = dict.fromkeys(grant.error for grant in grants if grant.error)
+        return [rule for grant in grants for rule in grant.rules], list(errors)
+
+    def rules_of(self, kind: str, namespace: str, name: str) -> list[Object] | None:
+        """The rules of a Role or ClusterRole; None if there is none of that name."""
+        role = self._roles.get(("" if kind == "ClusterRole" else namespace, name))
+        return None if role is None else list(role.get("rules") or ())
+
     def _decide_path(self, caller: Caller, request: Request) -> Decision:
         errors = []
         for grant in self._grants_of(caller, ""):
-            if any(_covers(rule, "verbs", request.verb) and _covers_path(rule, request.path) for rule in grant.rules):
+            if any(_covers(rule, "verbs", request.verb) and covers_path(rule, request.path) for rule in grant.rules):
                 return Decision(True, f"RBAC: allowed by {grant.source}")
             errors.append(grant.error)
         return _refused(errors)
@@ -172,7 +183,8 @@ def _allows(rule: Object, request: Request) -> bool:
     )
 
 
-def _covers_path(rule: Object, path: str) -> bool:
+def covers_path(rule: Object, path: str) -> bool:
+    """Whether one of the rule's paths, which may end in `*`, is this one."""
     for pattern in rule.get("nonResourceURLs") or ():
         if pattern in ("*", path) or (pattern.endswith("*") and path.startswith(pattern.rstrip("*"))):
             return True
