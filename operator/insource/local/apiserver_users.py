@@ -12,7 +12,7 @@ from insource.local.apiserver_authorization import Authorizer, refusal
 from insource.local.auth import API_AUDIENCE, Tokens, User
 from insource.local.impersonation import ANONYMOUS, RefusedError, impersonated
 from insource.local.rbac import Request
-from insource.local.schema_nodes import compact
+from insource.local.schema_nodes import quoted
 from insource.local.store_errors import ApiError, bad_request
 
 _ANYBODY = User(ANONYMOUS, groups=("system:unauthenticated",))
@@ -68,8 +68,8 @@ def _as_go(user: User) -> str:
     """As the real server shows it, in the notation of Go."""
 
     def texts(values: list[str]) -> str:
-        return "[]string" + ("{" + ", ".join(map(compact, values)) + "}" if values else "(nil)")
+        return "[]string" + ("{" + ", ".join(map(quoted, values)) + "}" if values else "(nil)")
 
-    pairs = ", ".join(f"{compact(key)}:{texts(list(values))}" for key, values in sorted(user.extra.items()))
+    pairs = ", ".join(f"{quoted(key)}:{texts(list(values))}" for key, values in sorted(user.extra.items()))
     extra = "map[string][]string" + ("{" + pairs + "}" if pairs else "(nil)")
-    return f'&user.DefaultInfo{{Name:"", UID:{compact(user.uid)}, Groups:{texts(list(user.groups))}, Extra:{extra}}}'
+    return f'&user.DefaultInfo{{Name:"", UID:{quoted(user.uid)}, Groups:{texts(list(user.groups))}, Extra:{extra}}}'

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from insource.local.rbac import GROUP, MASTERS, Caller, Policy, Request, covers_path
-from insource.local.schema_nodes import compact
+from insource.local.schema_nodes import quoted
 from insource.local.store_errors import ApiError, Object, forbidden, not_found
 
 RESOURCES = ("clusterroles", "roles", "clusterrolebindings", "rolebindings")
@@ -63,7 +63,7 @@ def _check_binding(policy: Policy, caller: Caller, request: Request, wanted: Obj
     kind, name = reference.get("kind", ""), reference.get("name", "")
     plural = _ROLES.get(kind)
     if plural is None:
-        raise ApiError(500, "", f"unsupported role reference kind: {compact(kind)}", None)
+        raise ApiError(500, "", f"unsupported role reference kind: {quoted(kind)}", None)
     bind = Request("bind", reference["apiGroup"], plural, "", request.namespace, name)
     if policy.decide(caller, bind).allowed:
         return
@@ -78,8 +78,8 @@ def _require_held(policy: Policy, caller: Caller, request: Request, wanted: Obje
     lacking = missing(held, granted)
     if not lacking:
         return
-    groups = " ".join(compact(group) for group in caller[1])
-    said = f"user {compact(caller[0])} (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:"
+    groups = " ".join(quoted(group) for group in caller[1])
+    said = f"user {quoted(caller[0])} (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:"
     resolving = f"; resolution errors: [{_joined(errors)}]" if errors else ""
     raise _refused(request, wanted, "\n".join([said, *described(lacking)]) + resolving)
 
@@ -112,11 +112,11 @@ def described(lacking: Iterable[Right]) -> list[str]:
 
 def _words(right: Right, verbs: Sequence[str]) -> str:
     if right.path is not None:
-        parts = [f"NonResourceURLs:[{compact(right.path)}]"]
+        parts = [f"NonResourceURLs:[{quoted(right.path)}]"]
     else:
-        parts = [f"APIGroups:[{compact(right.group)}]", f"Resources:[{compact(right.resource)}]"]
-        parts += [f"ResourceNames:[{compact(right.name)}]"] if right.name is not None else []
-    return "{" + ", ".join([*parts, f"Verbs:[{' '.join(compact(verb) for verb in verbs)}]"]) + "}"
+        parts = [f"APIGroups:[{quoted(right.group)}]", f"Resources:[{quoted(right.resource)}]"]
+        parts += [f"ResourceNames:[{quoted(right.name)}]"] if right.name is not None else []
+    return "{" + ", ".join([*parts, f"Verbs:[{' '.join(quoted(verb) for verb in verbs)}]"]) + "}"
 
 
 def _gives(rule: Object, right: Right) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from insource.local.auth import NODE_NAME, User
 from insource.local.rbac import MASTERS, Decision, Request
-from insource.local.schema_nodes import compact
+from insource.local.schema_nodes import quoted
 from insource.local.store_kinds import label_fault, subdomain_fault
 
 GROUP = "authentication.k8s.io"
@@ -177,12 +177,12 @@ def _key_faults(key: str) -> list[str]:
     """A key is a domain and a path, such as `acme.io/foo`."""
     host, _, path = key.partition("/")
     if not host or not path:
-        return [f'extra.key: Invalid value: {compact(key)}: must be a domain-prefixed path (such as "acme.io/foo")']
+        return [f'extra.key: Invalid value: {quoted(key)}: must be a domain-prefixed path (such as "acme.io/foo")']
     why = subdomain_fault(host)
-    faults = [f"extra.key: Invalid value: {compact(host)}: {why}"] if why else []
+    faults = [f"extra.key: Invalid value: {quoted(host)}: {why}"] if why else []
     if not _PATH.match(path):
         said = f"Invalid path (regex used for validation is '{_PATH_PATTERN}')"
-        faults.append(f"extra.key: Invalid value: {compact(path)}: {said}")
+        faults.append(f"extra.key: Invalid value: {quoted(path)}: {said}")
     return faults
 
 
