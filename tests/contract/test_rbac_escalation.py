@@ -189,6 +189,13 @@ def test_other_faults_come_after(rights: Rights) -> None:
     refused(granter.role("new", faulty, rule("list", "pods")), "roles", "new", [line])
     assert granter.role("r", faulty).status == 422, "what is there already is said last"
     assert granter.role("r", {"verbs": "get"}).status == 400, "what cannot be read is said first"
+    stale = {"metadata": {"name": "r", "resourceVersion": "1"}}
+    answer = rights.ask("PUT", f"{granter.space}/roles/r", {**stale, "rules": [rule("list", "pods")]})
+    refused(answer, "roles", "r", [line])
+    assert rights.ask("PUT", f"{granter.space}/roles/r", {**stale, "rules": [rule("get", "pods")]}).status == 409
+    assert rights.ask("PUT", f"{granter.space}/roles/r", {**stale, "rules": [faulty]}).status == 409
+    answer = rights.ask("PATCH", f"{granter.space}/roles/r", {**stale, "rules": [rule("list", "pods")]}, MERGE)
+    refused(answer, "roles", "r", [line])
     elsewhere = f"{RBAC}/namespaces/no-such-namespace/roles"
     Granter(rights, everywhere=True)
     body = {"metadata": {"name": "r"}, "rules": [rule("list", "pods")]}
@@ -200,9 +207,9 @@ def test_a_role_without_a_name_of_its_own(rights: Rights) -> None:
     granter = Granter(rights)
     body = {"metadata": {"generateName": "made-"}, "rules": [rule("list", "pods")]}
     answer = rights.ask("POST", f"{granter.space}/roles", body)
-    assert answer.status == 403
-    assert answer.body["message"].startswith(f'roles.{GROUP} "made-') is bool(answer.body["details"].get("name"))
-    assert f"is forbidden: {NOT_HELD}" in answer.body["message"]
+    line = '{APIGroups:[""], Resources:["pods"], Verbs:["list"]}'
+    assert (answer.status, answer.body["message"]) == (403, f"roles.{GROUP} is forbidden: {NOT_HELD}\n{line}")
+    assert answer.body["details"] == {"group": GROUP, "kind": "roles"}
 
 
 def test_every_way_to_write(rights: Rights) -> None:
@@ -302,8 +309,9 @@ def test_bindings(rights: Rights) -> None:
 
 def test_what_cannot_be_bound(rights: Rights) -> None:
     granter = Granter(rights, everywhere=True)
-    for kind, plural in (("Role", "roles"), ("ClusterRole", "clusterroles")):
-        answer = granter.binding("b", kind, "no-such-role")
+    for kind, everywhere in (("Role", False), ("ClusterRole", False), ("ClusterRole", True)):
+        plural = "clusterrolebindings" if everywhere else "rolebindings"
+        answer = granter.binding("b", kind, "no-such-role", everywhere=everywhere)
         assert answer.status == 404
         assert answer.body["message"] == f'{plural}.{GROUP} "no-such-role" not found'
         assert answer.body["details"] == {"name": "no-such-role", "group": GROUP, "kind": plural}
@@ -334,13 +342,15 @@ def test_own_bindings_that_cannot_be_read(rights: Rights) -> None:
     granter = Granter(rights)
     rights.bind("Role", "gone")
     line = '{APIGroups:[""], Resources:["pods"], Verbs:["list"]}'
-    one, other = (f'{plural}.{GROUP} "gone" not found' for plural in ("roles", "clusterroles"))
-    refused(granter.role("r", rule("list", "pods")), "roles", "r", [line], f"; resolution errors: [{one}]")
+    errors = [f'roles.{GROUP} "{name}" not found' for name in ("a-gone", "gone")]
+    then = f"; resolution errors: [{errors[1]}]"
+    refused(granter.role("r", rule("list", "pods")), "roles", "r", [line], then)
     rights.bind("Role", "gone")
-    refused(granter.role("r", rule("list", "pods")), "roles", "r", [line], f"; resolution errors: [{one}]")
     rights.bind("ClusterRole", "gone", everywhere=True)
-    both = f"; resolution errors: [[{other}, {one}]]"
-    refused(granter.role("r", rule("list", "pods")), "roles", "r", [line], both)
+    refused(granter.role("r", rule("list", "pods")), "roles", "r", [line], then)
+    rights.bind("ClusterRole", "a-gone", everywhere=True)
+    both = granter.role("r", rule("list", "pods")).body["message"]
+    assert both.endswith(tuple(f"; resolution errors: [[{', '.join(each)}]]" for each in (errors, errors[::-1])))
     assert granter.role("r").status == 201
 
 

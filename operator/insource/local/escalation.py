@@ -69,17 +69,19 @@ def _check_binding(policy: Policy, caller: Caller, request: Request, wanted: Obj
         return
     rules = policy.rules_of(kind, request.namespace, name)
     if rules is None:
-        raise not_found(plural, GROUP, name)
+        # The words of the real server, which names the kind that is written.
+        raise not_found(request.resource, GROUP, name)
     _require_held(policy, caller, request, wanted, rules)
 
 
 def _require_held(policy: Policy, caller: Caller, request: Request, wanted: Object, granted: Iterable[Object]) -> None:
-    held, errors = policy.held(caller, request.namespace)
+    held, gone = policy.held(caller, request.namespace)
     lacking = missing(held, granted)
     if not lacking:
         return
     groups = " ".join(quoted(group) for group in caller[1])
     said = f"user {quoted(caller[0])} (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:"
+    errors = list(dict.fromkeys(not_found(request.resource, GROUP, name).message for name in gone))
     resolving = f"; resolution errors: [{_joined(errors)}]" if errors else ""
     raise _refused(request, wanted, "\n".join([said, *described(lacking)]) + resolving)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from builtins import list as List  # noqa: N812  (the method `list` hides it inside the class)
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from insource.env import Env
@@ -205,8 +206,7 @@ class Store:
                 f"the name of the object ({sent['metadata']['name']}) does not match the name on the URL ({name})"
             )
         old = self.get(found, namespace, name)
-        self.admission.check_precondition(found, sent["metadata"], old, patched=False)
-        return self._writing.changed(found, old, sent, write)
+        return self._writing.changed(found, old, sent, self._conditional(found, sent, old, write))
 
     def patch(
         self,
@@ -240,8 +240,17 @@ class Store:
             return self._writing.patched_scale(found, old, patch, patch_type, write)
         check_subresource(found, subresource)
         sent = checked_shape(after_patch(old, patch, patch_type))
-        self.admission.check_precondition(found, sent["metadata"], old, patched=True)
-        return self._writing.changed(found, old, sent, write)
+        return self._writing.changed(found, old, sent, self._conditional(found, sent, old, write))
+
+    def _conditional(self, kind: ResourceKind, sent: Object, old: Object, write: Write) -> Write:
+        """`write`, refused if `sent` was made of another version than `old`, and its writer might do it."""
+
+        def guard(wanted: Object, present: Object | None) -> None:
+            if write.guard is not None:
+                write.guard(wanted, present)
+            self.admission.check_precondition(kind, sent["metadata"], old, patched=write.patched)
+
+        return replace(write, guard=guard)
 
     def scale(self, kind: KindRef | ResourceKind, namespace: str | None, name: str) -> Object:
         """The autoscaling/v1 Scale of an object."""
