@@ -31,6 +31,7 @@ MODEL_DEPLOYMENTS = f"/apis/insource.dev/v1alpha1/namespaces/{NAMESPACE}/modelde
 READY_S = 120.0
 _POLL_S = 0.02
 _SPELL_S = 5.0
+_REST_S = 40.0
 _STILL = 0.15
 """A server is at rest when it uses less of a core than this."""
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -98,8 +99,8 @@ class Server:
         return False
 
     async def rest(self) -> None:
-        """Waits until it does next to nothing; notes in `idle` what that is."""
-        end = time.monotonic() + READY_S
+        """Waits until it does next to nothing, though not for ever; notes in `idle` what that is."""
+        end = time.monotonic() + _REST_S
         while True:
             before, begun = self.cpu_s(), time.monotonic()
             await asyncio.sleep(_SPELL_S)

@@ -36,7 +36,7 @@ from bench.report import ROOT, Figure, show, write
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 TURNS = 3
 REPEATS = 300
-WATCHERS = 20
+WATCHERS = 100
 SENDERS = 8
 POLL_S = 0.1
 SETTLE_S = 1.0
