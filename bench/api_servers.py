@@ -31,9 +31,9 @@ MODEL_DEPLOYMENTS = f"/apis/insource.dev/v1alpha1/namespaces/{NAMESPACE}/modelde
 READY_S = 120.0
 _POLL_S = 0.02
 _SPELL_S = 5.0
-_REST_S = 40.0
-_STILL = 0.15
-"""A server is at rest when it uses less of a core than this."""
+_REST_S = 60.0
+_FALLS = 0.8
+"""A server is at rest once a spell takes more than this part of what the spell before took."""
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 Body = dict[str, Any]
 
@@ -99,14 +99,18 @@ class Server:
         return False
 
     async def rest(self) -> None:
-        """Waits until it does next to nothing, though not for ever; notes in `idle` what that is."""
+        """Waits until it uses no less from spell to spell, though not for ever; notes in `idle` what it uses then."""
         end = time.monotonic() + _REST_S
-        while True:
-            before, begun = self.cpu_s(), time.monotonic()
-            await asyncio.sleep(_SPELL_S)
-            self.idle = (self.cpu_s() - before) / (time.monotonic() - begun)
-            if self.idle < _STILL or time.monotonic() > end:
+        self.idle = await self._used_per_s()
+        while time.monotonic() < end:
+            before, self.idle = self.idle, await self._used_per_s()
+            if self.idle > before * _FALLS:
                 return
+
+    async def _used_per_s(self) -> float:
+        before, begun = self.cpu_s(), time.monotonic()
+        await asyncio.sleep(_SPELL_S)
+        return (self.cpu_s() - before) / (time.monotonic() - begun)
 
 
 def _cpu_s(pid: int) -> float:
@@ -146,7 +150,12 @@ async def embedded(folder: Path, credentials: Credentials) -> AsyncIterator[Serv
     try:
         async with _asked("insource cluster", port, credentials) as server:
             server.processes["insource cluster"] = process.pid
-            await _started(server, begun, lambda: process.returncode is None, folder / "log")
+
+            def check() -> None:
+                if process.returncode is not None:
+                    raise RuntimeError(f"{server.name} ended with {process.returncode}, see {folder / 'log'}")
+
+            await _started(server, begun, check)
             yield server
     finally:
         if process.returncode is None:
@@ -162,14 +171,14 @@ async def real(plane: ControlPlane) -> AsyncIterator[Server]:
     starting = loop.run_in_executor(None, _start, plane)
     try:
         async with _asked("kube-apiserver + etcd", plane.ports[0], plane.credentials) as server:
-            await _started(server, begun, lambda: not starting.done() or starting.exception() is None, plane.folder)
+            await _started(server, begun, lambda: starting.result() if starting.done() else None)
             await starting
             for name in ("etcd", "kube-apiserver"):
                 server.processes[name] = plane.children[name].pid
             _used(server)
             yield server
     finally:
-        await asyncio.wait([starting])
+        await asyncio.gather(starting, return_exceptions=True)
         await asyncio.to_thread(plane.stop)
 
 
@@ -178,16 +187,17 @@ def _start(plane: ControlPlane) -> None:
     plane.start_apiserver()
 
 
-async def _started(server: Server, begun: float, lives: Callable[[], bool], log: Path) -> None:
-    """Fills in `server.started`."""
+async def _started(server: Server, begun: float, check: Callable[[], None]) -> None:
+    """Fills in `server.started`; `check` raises if it has died. Raises TimeoutError."""
 
     def passed() -> float:
         return (time.perf_counter() - begun) * 1000
 
     async def until(path: str) -> float:
         while not await server.answers(path):
-            if not lives() or passed() > READY_S * 1000:
-                raise RuntimeError(f"{server.name} did not start, see {log}")
+            check()
+            if passed() > READY_S * 1000:
+                raise TimeoutError(f"{server.name} gave no good answer to GET {path} within {READY_S:.0f} s")
             await asyncio.sleep(_POLL_S)
         return passed()
 
