@@ -69,6 +69,12 @@ REVIEWS = "/apis/authorization.k8s.io/v1"
             'get resource "deployments/scale" in API group "apps" in the namespace "ns"',
         ),
         ("GET", "/apis/no.such/v1/things", "", 'list resource "things" in API group "no.such" at the cluster scope'),
+        (
+            "GET",
+            "/api/v1/namespaces/a&<b>/pods",
+            "",
+            'list resource "pods" in API group "" in the namespace "a&amp;&lt;b&gt;"',
+        ),
     ],
 )
 def test_a_refusal_says_what_was_asked_for(api: ApiServer, method: str, path: str, name: str, what: str) -> None:

@@ -113,8 +113,15 @@ def refusal(user: User, request: Request, reason: str = "") -> ApiError:
     """The 403 that says what the user may not do."""
     because = f": {reason}" if reason else ""
     if request.path:
-        return forbidden("", "", "", f'User "{user.name}" cannot {request.verb} path "{request.path}"{because}')
+        said = _harmless(f'User "{user.name}" cannot {request.verb} path "{request.path}"')
+        return forbidden("", "", "", f"{said}{because}")
     resource = f"{request.resource}/{request.subresource}" if request.subresource else request.resource
     where = f'in the namespace "{request.namespace}"' if request.namespace else "at the cluster scope"
     what = f'cannot {request.verb} resource "{resource}" in API group "{request.group}" {where}'
-    return forbidden(request.resource, request.group, request.name, f'User "{user.name}" {what}{because}')
+    said = _harmless(f'User "{user.name}" {what}')
+    return forbidden(request.resource, request.group, request.name, f"{said}{because}")
+
+
+def _harmless(text: str) -> str:
+    """Nothing that a browser would take for HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
