@@ -32,8 +32,8 @@ READY_S = 120.0
 _POLL_S = 0.02
 _SPELL_S = 5.0
 _REST_S = 60.0
-_FALLS = 0.8
-"""A server is at rest once a spell takes more than this part of what the spell before took."""
+_STILL = 0.05
+"""A server is at rest when it uses less of a core than this."""
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 Body = dict[str, Any]
 
@@ -99,18 +99,18 @@ class Server:
         return False
 
     async def rest(self) -> None:
-        """Waits until it uses no less from spell to spell, though not for ever; notes in `idle` what it uses then."""
+        """Waits until it does next to nothing, though not for ever; notes in `idle` what that is."""
         end = time.monotonic() + _REST_S
-        self.idle = await self._used_per_s()
-        while time.monotonic() < end:
-            before, self.idle = self.idle, await self._used_per_s()
-            if self.idle > before * _FALLS:
+        while True:
+            await self.look(_SPELL_S)
+            if self.idle < _STILL or time.monotonic() > end:
                 return
 
-    async def _used_per_s(self) -> float:
+    async def look(self, spell_s: float) -> None:
+        """Notes in `idle` what it uses in such a spell, while nobody asks."""
         before, begun = self.cpu_s(), time.monotonic()
-        await asyncio.sleep(_SPELL_S)
-        return (self.cpu_s() - before) / (time.monotonic() - begun)
+        await asyncio.sleep(spell_s)
+        self.idle = (self.cpu_s() - before) / (time.monotonic() - begun)
 
 
 def _cpu_s(pid: int) -> float:

@@ -40,6 +40,7 @@ WATCHERS = 100
 SENDERS = 8
 POLL_S = 0.1
 SETTLE_S = 1.0
+LOOK_S = 2.0
 PEER = "kube-apiserver + etcd"
 MANAGER = "kube-controller-manager"
 Work = Callable[[Server, int], Awaitable[Any]]
@@ -79,6 +80,17 @@ def once(pair: Pair, name: str, unit: str, of: Callable[[Server], float]) -> Mea
     return Measured(name, unit, [of(pair.ours)], [of(pair.peer)])
 
 
+async def turns(pair: Pair, name: str, spent: Callable[[Server, int], Awaitable[float]]) -> Measured:
+    """Microseconds of CPU by `spent(server, turn)`, in turns. What both use at rest is seen before each anew."""
+    say(name)
+    found = Measured(name, "µs CPU")
+    for turn in range(TURNS):
+        await asyncio.gather(pair.ours.look(LOOK_S), pair.peer.look(LOOK_S))
+        found.ours.append(await spent(pair.ours, turn))
+        found.peers.append(await spent(pair.peer, turn))
+    return found
+
+
 async def used_s(server: Server, work: Work, numbers: range) -> float:
     """Seconds of the server's CPU for a call with each of the numbers, one after the other; rest is not counted."""
     before, begun = server.cpu_s(), time.monotonic()
@@ -89,13 +101,12 @@ async def used_s(server: Server, work: Work, numbers: range) -> float:
 
 async def cost(pair: Pair, name: str, work: Work, times: int = REPEATS, *, first: int = 0, per: int = 1) -> Measured:
     """CPU of one call of `work`, or of one of `per` parts of it. Each turn has its own numbers, from `first` on."""
-    say(name)
-    found = Measured(name, "µs CPU")
-    for turn in range(TURNS):
+
+    async def spent(server: Server, turn: int) -> float:
         numbers = range(first + turn * times, first + (turn + 1) * times)
-        for server, values in ((pair.ours, found.ours), (pair.peer, found.peers)):
-            values.append(await used_s(server, work, numbers) / times / per * 1e6)
-    return found
+        return await used_s(server, work, numbers) / times / per * 1e6
+
+    return await turns(pair, name, spent)
 
 
 # --- what is measured
@@ -168,12 +179,7 @@ async def requests(pair: Pair) -> list[Measured]:
 async def watching(pair: Pair) -> Measured:
     """What a change costs for each open watch that hears of it."""
     name = f"watch event delivered ({WATCHERS} watches)"
-    say(name)
-    found = Measured(name, "µs CPU")
-    for turn in range(TURNS):
-        for server, values in ((pair.ours, found.ours), (pair.peer, found.peers)):
-            values.append(await event_us(server, slots=100 + 2 * turn))
-    return found
+    return await turns(pair, name, lambda server, turn: event_us(server, slots=100 + 2 * turn))
 
 
 async def event_us(server: Server, slots: int) -> float:
@@ -227,17 +233,18 @@ async def deployments(pair: Pair) -> list[Measured]:
 
 async def with_work(pair: Pair, name: str, image: str) -> Measured:
     """CPU of one apply and of what follows from it."""
-    say(name)
-    found = Measured(name, "µs CPU")
     own: list[float] = []
-    for turn in range(TURNS):
+
+    async def spent(server: Server, turn: int) -> float:
         numbers = range(turn * REPEATS, (turn + 1) * REPEATS)
-        for server, values in ((pair.ours, found.ours), (pair.peer, found.peers)):
-            before = server.cpu_s(MANAGER)
-            values.append(await used_s(server, applied_until_worked_off(image, numbers[-1]), numbers) / REPEATS * 1e6)
-            if server is pair.peer:
-                own.append((server.cpu_s(MANAGER) - before) / REPEATS * 1e6)
-            await check_all(server)
+        before = server.cpu_s(MANAGER)
+        used = await used_s(server, applied_until_worked_off(image, numbers[-1]), numbers) / REPEATS * 1e6
+        if server is pair.peer:
+            own.append((server.cpu_s(MANAGER) - before) / REPEATS * 1e6)
+        await check_all(server)
+        return used
+
+    found = await turns(pair, name, spent)
     found.peer = f"{PEER} + {MANAGER}, whose own part is {statistics.median(own):,.0f}"
     return found
 
