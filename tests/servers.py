@@ -92,9 +92,19 @@ class ApiServer:
             sent["Content-Type"] = content_type
         sent.update({name.replace("_", "-"): value for name, value in headers.items()})
         raw = body if body is None or isinstance(body, str | bytes) else json.dumps(body)
+        return self.send(method, path, raw, list(sent.items()))
+
+    def send(self, method: str, path: str, body: str | bytes | None, headers: Sequence[tuple[str, str]]) -> Answer:
+        """One request as it is; a header may repeat."""
+        raw = body.encode() if isinstance(body, str) else body
         connection = self.connection()
         try:
-            connection.request(method, path, body=raw, headers=sent)
+            connection.putrequest(method, path, skip_accept_encoding=True)
+            for name, value in headers:
+                connection.putheader(name, value)
+            if raw is not None or method in ("POST", "PUT", "PATCH"):
+                connection.putheader("Content-Length", str(len(raw or b"")))
+            connection.endheaders(raw)
             response = connection.getresponse()
             text = response.read()
         finally:

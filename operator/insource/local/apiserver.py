@@ -104,7 +104,8 @@ class _Server:
         form = answers.accepted(
             request.headers.get("Accept", ""), request.query.get("includeObject", ""), custom=kind.custom
         )
-        return await verb(Call(request, target, kind, form, request.query, partial(self._authorizer.require, user)))
+        require, guard = partial(self._authorizer.require, user), self._authorizer.guard(user, asked)
+        return await verb(Call(request, target, kind, form, request.query, require, guard))
 
     # --- reading
 

@@ -12,6 +12,7 @@ from insource.local import apiserver_requests as requests
 from insource.local.apiserver_answers import Form
 from insource.local.apiserver_requests import Target
 from insource.local.rbac import Request
+from insource.local.store_admission import Guard
 from insource.local.store_errors import Cause, Object, invalid
 from insource.local.store_kinds import ResourceKind
 
@@ -27,6 +28,8 @@ class Call:
     query: Mapping[str, str]
     require: Callable[[Request], None]
     """Raises ApiError 403 if the caller may not do that too."""
+    guard: Guard | None
+    """Whether the caller may write this very object, where that is a question of its own."""
 
     @property
     def validation(self) -> str:
@@ -48,4 +51,5 @@ class Call:
             "field_manager": requests.field_manager(self.query, agent),
             "field_validation": self.validation,
             "dry_run": requests.is_dry_run(self.query),
+            "guard": self.guard,
         }

@@ -5,7 +5,7 @@ One call per write; never stores anything itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -24,6 +24,8 @@ _SERVER_METADATA = (
 _NOT_SPEC = ("metadata", "status", "apiVersion", "kind")
 FieldValidation = str
 """`Strict`, `Warn` or `Ignore`."""
+Guard = Callable[[Object, Object | None], None]
+"""(what is asked for, defaults filled in; what is there): raises ApiError if the writer may not do that."""
 
 
 def timestamp(moment: datetime) -> str:
@@ -42,7 +44,9 @@ class Admission:
     def now(self) -> str:
         return timestamp(self.env.clock.now())
 
-    def created(self, kind: ResourceKind, obj: Object, name: str, namespace: str, validation: str) -> Object:
+    def created(
+        self, kind: ResourceKind, obj: Object, name: str, namespace: str, validation: str, guard: Guard | None = None
+    ) -> Object:
         """A new object, complete but for managedFields and resourceVersion."""
         metadata = {k: v for k, v in obj["metadata"].items() if k not in (*_SERVER_METADATA, "managedFields")}
         metadata.pop("selfLink", None)
@@ -56,10 +60,18 @@ class Admission:
         shaped = {**obj, "metadata": metadata}
         if kind.status_subresource and kind.custom:
             shaped.pop("status", None)
-        return self._shaped(kind, shaped, None, validation, obj, patched=False)
+        return self._shaped(kind, shaped, None, validation, obj, guard, patched=False)
 
     def changed(
-        self, kind: ResourceKind, obj: Object, old: Object, subresource: str, validation: str, *, patched: bool
+        self,
+        kind: ResourceKind,
+        obj: Object,
+        old: Object,
+        subresource: str,
+        validation: str,
+        guard: Guard | None = None,
+        *,
+        patched: bool,
     ) -> Object:
         """The successor of `old`, complete but for managedFields and resourceVersion."""
         before = old["metadata"]
@@ -88,7 +100,7 @@ class Admission:
                 shaped.pop("status", None)
                 if "status" in old:
                     shaped["status"] = old["status"]
-        new = self._shaped(kind, shaped, old, validation, obj, patched=patched)
+        new = self._shaped(kind, shaped, old, validation, obj, guard, patched=patched)
         if before.get("deletionTimestamp"):
             self._check_finalizers(kind, new, old)
         if subresource != "status" and _generation_rises(kind, old, new):
@@ -96,7 +108,15 @@ class Admission:
         return new
 
     def _shaped(
-        self, kind: ResourceKind, obj: Object, old: Object | None, validation: str, sent: Object, *, patched: bool
+        self,
+        kind: ResourceKind,
+        obj: Object,
+        old: Object | None,
+        validation: str,
+        sent: Object,
+        guard: Guard | None,
+        *,
+        patched: bool,
     ) -> Object:
         unknown: list[str] = []
         said = str(obj.get("kind") or kind.kind)
@@ -114,6 +134,8 @@ class Admission:
                 kind.prepare(new, old)
             except UndecodableError as error:
                 raise _undecodable(kind, str(error), sent, patched=patched) from error
+        if guard is not None:
+            guard({**new, "metadata": sent["metadata"]}, old)
         causes = self._metadata_causes(kind, new, old)
         if kind.check is not None:
             causes += kind.check(new, old)
