@@ -24,6 +24,13 @@ class Request:
     name: str
     code: int
     received_s: float
+    message: str = ""
+    """Why it was refused."""
+
+    @property
+    def is_denied(self) -> bool:
+        """Refused because the caller has no right to it."""
+        return self.code == 403 and f'User "{self.user}" cannot' in self.message
 
     @property
     def is_write(self) -> bool:
@@ -59,16 +66,17 @@ def writes(requests: Iterable[Request], without: Sequence[str] = ()) -> Counter[
 
 def _request(line: bytes) -> Request:
     entry = json.loads(line)
-    about = entry.get("objectRef") or {}
+    about, status = entry.get("objectRef") or {}, entry.get("responseStatus") or {}
     resource = about.get("resource") or entry["requestURI"].partition("?")[0]
     if about.get("subresource"):
         resource += f"/{about['subresource']}"
     return Request(
-        user=entry["user"]["username"],
+        user=entry["user"].get("username", ""),
         verb=entry["verb"],
         resource=resource,
         namespace=about.get("namespace", ""),
         name=about.get("name", ""),
-        code=(entry.get("responseStatus") or {}).get("code", 0),
+        code=status.get("code", 0),
         received_s=datetime.fromisoformat(entry["requestReceivedTimestamp"]).timestamp(),
+        message=status.get("message", ""),
     )

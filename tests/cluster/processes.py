@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 STOP_S = 10.0
 
 
@@ -52,14 +53,16 @@ class Child:
             self.process.wait()
 
 
-def start(name: str, command: Sequence[str | Path], folder: Path, environment: dict[str, str] | None = None) -> Child:
-    """A child in `folder`; it dies with us, whatever happens to us."""
+def start(name: str, command: Sequence[str | Path], folder: Path) -> Child:
+    """A child in `folder`; it dies with us, whatever happens to us. If it is of Python, it imports what we do."""
     log = folder / f"{name}.log"
+    # Note: some machines forbid compiled modules to be kept; then every start would compile its libraries anew.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with log.open("ab") as output:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", *map(str, command)],
             cwd=folder,
-            env={**os.environ, **(environment or {})},
+            env={**inherited, "PYTHONPATH": f"{ROOT}:{ROOT / 'operator'}"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

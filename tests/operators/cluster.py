@@ -1,0 +1,295 @@
+"""What a test of the operator has at hand: an API server, nodes, a gateway, operators as processes, and the audit log.
+
+Nothing in here, and no expectation of a test, depends on which of the two API servers it is.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from insource import __version__
+from insource.api.catalogue import OWN_IMAGE
+from insource.api.meta import SYSTEM_NAMESPACE
+from insource.cli.roles import component_roles, user
+from insource.kube.resources import CONTROLLER_REVISIONS, DEPLOYMENTS, LEASES, MODEL_DEPLOYMENTS, SERVICES, Resource
+from tests.cluster.audit import AuditLog, Request
+from tests.cluster.gateway import gateway
+from tests.cluster.kwok import apply_crds
+from tests.cluster.processes import Child, free_ports, start, wait_until
+from tests.operators.servers import Server
+from tests.servers import APPLY, MERGE, ApiServer
+
+ROOT = Path(__file__).parents[2]
+FIRST, SECOND = OPERATORS = ("operator", "operator-b")
+USERS = (*OPERATORS, "gateway")
+LEASE_NAME = "insource-operator"
+LEASE = LEASES.path(SYSTEM_NAMESPACE, LEASE_NAME)
+LEASE_S = 6.0
+QUIET_S = 3.0
+"""Without a write for so long, an operator has nothing left to do: its polls come each second."""
+CHILDREN = (DEPLOYMENTS, SERVICES, CONTROLLER_REVISIONS)
+_NOT_WORK = ("leases", "events")
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator process. Its `user` is its name in the Lease, too."""
+
+    user: str
+    child: Child
+    port: int
+
+    def send(self, what: signal.Signals) -> None:
+        self.child.process.send_signal(what)
+
+    def leads(self) -> bool:
+        """Whether it believes that it may write, by its own metrics. False if it does not answer."""
+        return "insource_operator_leads 1.0" in self._get("/metrics").splitlines()
+
+    def known(self, kind: Resource) -> int:
+        """How many objects of a kind it has heard of. -1 if it does not answer."""
+        name = f'insource_operator_objects{{kind="{kind.plural}"}} '
+        told = [line for line in self._get("/metrics").splitlines() if line.startswith(name)]
+        return int(float(told[0].removeprefix(name))) if told else -1
+
+    def is_ready(self) -> bool:
+        return self._get("/readyz") == "ok"
+
+    def _get(self, path: str) -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
+                return str(answer.read().decode())
+        except (urllib.error.URLError, OSError):
+            return ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two operators; which one leads is for the Lease to say."""
+
+    cluster: OperatorCluster
+    first: Operator
+    second: Operator
+
+    def roles(self) -> tuple[Operator, Operator]:
+        """(leader, standby), once there is a leader."""
+        self.cluster.wait(lambda: self.first.leads() or self.second.leads(), "a leader", LEASE_S + 20)
+        holder = self.cluster.holder()
+        return (self.first, self.second) if holder == self.first.user else (self.second, self.first)
+
+    def leading(self) -> list[str]:
+        """Who believes that it may write."""
+        return [each.user for each in (self.first, self.second) if each.leads()]
+
+    def both_lead(self) -> bool:
+        """Asked of the first before and after: it has not stopped in between."""
+        return self.first.leads() and self.second.leads() and self.first.leads()
+
+
+@dataclass(frozen=True)
+class OperatorCluster:
+    """Operators are named by their users."""
+
+    server: Server
+    folder: Path
+    gateway_url: str
+
+    @property
+    def api(self) -> ApiServer:
+        return self.server.api
+
+    @property
+    def audit(self) -> AuditLog:
+        return self.server.api.audit
+
+    def wait(self, true: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+        wait_until(true, [], what, seconds)
+
+    # --- operators
+
+    @contextmanager
+    def operator(self, user: str = FIRST, kubeconfig: Path | None = None) -> Iterator[Operator]:
+        """A running operator that has read all there is; ended with the block, so that the next need not wait for it.
+
+        Nothing that it asks may be denied: it has the operator's role, and no other right.
+        """
+        position = self.audit.position()
+        with self._process(user, kubeconfig) as running:
+            self._wait_for_the_lease(running, position)
+            yield running
+        self.assert_nothing_denied(position)
+
+    @contextmanager
+    def _process(self, user: str, kubeconfig: Path | None) -> Iterator[Operator]:
+        master = self.folder / "master"
+        master.write_text("test-master")
+        (port,) = free_ports(1)
+        command = [
+            *(sys.executable, "-m", "insource", "operator", "--kubeconfig", kubeconfig or self.api.kubeconfig(user)),
+            *("--identity", user, "--gateway-master-file", master, "--gateway-url", self.gateway_url),
+            *("--ledger-url", "http://127.0.0.1:9", "--image", f"{OWN_IMAGE}:{__version__}"),
+            *("--listen", f"127.0.0.1:{port}"),
+        ]
+        child = start(user, command, self.folder)
+        try:
+            yield Operator(user, child, port)
+        finally:
+            child.stop()
+
+    def _wait_for_the_lease(self, operator: Operator, position: int) -> None:
+        """It asks for the Lease when its caches have what there is."""
+
+        def asked() -> bool:
+            return any(each.resource == "leases" for each in self.audit.since(position, operator.user))
+
+        wait_until(asked, [operator.child], f"{operator.user}'s first look at the Lease")
+
+    def assert_nothing_denied(self, position: int) -> None:
+        denied = [each for each in self.audit.since(position) if each.user in USERS and each.is_denied]
+        assert denied == []
+
+    @contextmanager
+    def pair(self, kubeconfigs: Mapping[str, Path] = {}) -> Iterator[Pair]:
+        """Two operators, one of which leads; ended with the block. Nothing that they ask may be denied."""
+        with ExitStack() as stack:
+            # At once: their start is most of what this takes.
+            position = self.audit.position()
+            stack.callback(lambda: self.assert_nothing_denied(position))
+            running = [stack.enter_context(self._process(user, kubeconfigs.get(user))) for user in OPERATORS]
+            for each in running:
+                self._wait_for_the_lease(each, position)
+            yield Pair(self, *running)
+
+    # --- the Lease
+
+    def lease(self) -> Object:
+        """Its spec; empty if there is none."""
+        answer = self.api.request("GET", LEASE)
+        return dict(answer.body["spec"]) if answer.status == 200 else {}
+
+    def holder(self) -> str:
+        return str(self.lease().get("holderIdentity") or "")
+
+    # --- ModelDeployments
+
+    @contextmanager
+    def namespace(self, name: str) -> Iterator[str]:
+        """Nothing of ours is left in it when the block is: that would be work for the next test's operator."""
+        with self.api.namespace(name):
+            account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+            self.wait(lambda: self.api.request("GET", account).status == 200, "a ServiceAccount")
+            yield name
+            self.api.ok("DELETE", MODEL_DEPLOYMENTS.path(name))
+            self.wait(lambda: not self._left(name), f"the end of what is in {name}")
+
+    def _left(self, namespace: str) -> list[Object]:
+        found = list(self.api.ok("GET", MODEL_DEPLOYMENTS.path(namespace))["items"])
+        return found + [each for kind in CHILDREN for each in self.children(namespace, kind)]
+
+    def path(self, namespace: str, name: str) -> str:
+        return MODEL_DEPLOYMENTS.path(namespace, name)
+
+    def create(self, namespace: str, *names: str) -> None:
+        in_house = {"model": "whisper-large-v3-turbo", "accelerator": {"class": "nvidia-l4"}, "slots": 1}
+        spec = {
+            "modality": "Transcription",
+            "backends": [{"name": "inhouse", "inHouse": in_house}],
+            "traffic": {"primary": "inhouse"},
+        }
+        for name in names:
+            obj = {
+                "apiVersion": MODEL_DEPLOYMENTS.api_version,
+                "kind": MODEL_DEPLOYMENTS.kind,
+                "metadata": {"name": name},
+                "spec": spec,
+            }
+            self.api.ok("POST", MODEL_DEPLOYMENTS.path(namespace), obj)
+
+    def edit(self, namespace: str, name: str, slots: int) -> None:
+        path = self.path(namespace, name)
+        backends = self.api.ok("GET", path)["spec"]["backends"]
+        backends[0]["inHouse"]["slots"] = slots
+        self.api.ok("PATCH", path, {"spec": {"backends": backends}}, MERGE)
+
+    def ready(self, namespace: str, name: str) -> bool:
+        obj = self.api.request("GET", self.path(namespace, name)).body
+        status = obj.get("status") or {}
+        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
+        return ready and status.get("observedGeneration") == obj["metadata"]["generation"]
+
+    def wait_ready(self, namespace: str, *names: str) -> None:
+        for name in names:
+            self.wait(lambda name=name: self.ready(namespace, name), f"{namespace}/{name} Ready")  # type: ignore[misc]
+
+    def serve(self, namespace: str, *names: str) -> None:
+        """Create them, and wait until they are Ready."""
+        self.create(namespace, *names)
+        self.wait_ready(namespace, *names)
+
+    def children(self, namespace: str, kind: Resource) -> list[Object]:
+        query = "labelSelector=app.kubernetes.io%2Fmanaged-by%3Dinsource"
+        return list(self.api.ok("GET", f"{kind.path(namespace)}?{query}")["items"])
+
+    # --- who wrote what
+
+    def work(self, position: int, *users: str) -> list[Request]:
+        """The writes since `position` that are neither the Lease nor Events; of both operators if none is named."""
+        wanted = users or OPERATORS
+        since = self.audit.since(position, wanted[0] if len(wanted) == 1 else "")
+        return [
+            each
+            for each in since
+            if each.user in wanted and each.is_write and each.resource.split("/")[0] not in _NOT_WORK
+        ]
+
+    def turns(self, position: int) -> list[str]:
+        """Whose successful work followed on whose, in the order of arrival: nobody may come twice."""
+        done = sorted((each.received_s, each.user) for each in self.work(position) if each.code < 300)
+        users = [user for _, user in done]
+        return [user for i, user in enumerate(users) if i == 0 or users[i - 1] != user]
+
+    def rest(self) -> int:
+        """Wait until nobody has written for a while; where the audit log then ends."""
+        position, still_since = self.audit.position(), time.monotonic()
+
+        def still() -> bool:
+            nonlocal position, still_since
+            end = self.audit.position()
+            if self.work(position):
+                position, still_since = end, time.monotonic()
+            return time.monotonic() - still_since > QUIET_S
+
+        self.wait(still, "rest", 90)
+        return self.audit.position()
+
+
+@contextmanager
+def operator_cluster(server: Server, folder: Path, *, nodes: int = 4) -> Iterator[OperatorCluster]:
+    """Our kinds, the roles as shipped, nodes and one gateway; no operator yet."""
+    api = server.api
+    apply_crds(api, ROOT / "crds")
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}}
+    api.ok("PATCH", f"/api/v1/namespaces/{SYSTEM_NAMESPACE}?fieldManager=test", namespace, APPLY)
+    grant(api, "operator", OPERATORS)
+    grant(api, "gateway", ("gateway",))
+    with server.nodes(nodes), gateway(folder, api.kubeconfig("gateway")) as running:
+        yield OperatorCluster(server, folder, running.url)
+
+
+def grant(api: ApiServer, component: str, users: tuple[str, ...]) -> None:
+    """The component's roles, as shipped, to these users."""
+    for resource, obj in component_roles(component, SYSTEM_NAMESPACE, user(users[0])):
+        if "subjects" in obj:
+            obj["subjects"] = [user(name) for name in users]
+        where = resource.path(obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+        api.ok("PATCH", f"{where}?fieldManager=test&force=true", obj, APPLY)
