@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import math
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,16 +17,14 @@ import aiohttp
 from tests.cluster.audit import AuditLog
 from tests.cluster.binaries import binaries
 from tests.cluster.control_plane import ControlPlane, control_plane
+from tests.cluster.gateway import Gateway, gateway
 from tests.cluster.kwok import GPUS_PER_NODE, apply_crds, kwok
-from tests.cluster.processes import free_ports, wait_until
+from tests.cluster.processes import wait_until
 from tests.servers import ApiServer
 
-from bench.reconcile import Process
 from bench.report import ROOT
 from insource.api.catalogue import builtin_objects
 from insource.api.meta import SYSTEM_NAMESPACE
-from insource.env import system_env
-from insource.gateway.envoy import EnvoySettings, write_configuration
 
 OPERATORS = ("operator", "operator-b", "peer")
 NAMESPACES = 10
@@ -112,8 +109,15 @@ class RealCluster:
     session: aiohttp.ClientSession
     folder: Path
     audit: AuditLog
-    gateway_url: str = ""
-    gateway: dict[str, Process] = field(default_factory=dict)
+    gateway: Gateway | None = None
+
+    @contextmanager
+    def with_gateway(self) -> Iterator[None]:
+        """The product's gateway is there, too."""
+        with gateway(self.folder, self.plane.kubeconfig("gateway")) as running:
+            self.gateway = running
+            yield
+            self.gateway = None
 
     async def request(self, method: str, path: str, body: Any = None, media: str = "application/json") -> Any:
         """As `admin`. Raises RuntimeError for a refusal."""
@@ -213,39 +217,3 @@ def everything_to(user: str) -> Object:
         "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
     }
-
-
-@contextmanager
-def gateway(cluster: RealCluster) -> Iterator[None]:
-    """The product's agent and Envoy, each a process of its own. Nobody sends requests: its configuration is real."""
-    place = cluster.folder / "gateway"
-    place.mkdir()
-    (place / "master").write_text("bench-master")
-    (place / "token").write_text("none")
-    listen, admin = free_ports(2)
-    agent = [
-        *(
-            sys.executable,
-            "-m",
-            "insource",
-            "gateway",
-            "agent",
-            "--kubeconfig",
-            str(cluster.plane.kubeconfig("gateway")),
-        ),
-        *("--state-dir", str(place / "state"), "--run-dir", str(place / "run"), "--admin", f"127.0.0.1:{admin}"),
-        *("--gateway-master-file", str(place / "master"), "--ledger-url", "http://127.0.0.1:9"),
-        *("--ledger-token-file", str(place / "token")),
-    ]
-    settings = EnvoySettings("127.0.0.1", listen, place / "state", place / "run", concurrency=1)
-    cluster.gateway_url = f"http://127.0.0.1:{admin}"
-    paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'operator'}"}
-    cluster.gateway["agent"] = Process(agent, paths, place / "agent.log")
-    try:
-        wait_until(lambda: (place / "run").exists(), [], "the agent's folder")
-        cluster.gateway["Envoy"] = Process(write_configuration(settings, system_env()), paths, place / "envoy.log")
-        yield
-    finally:
-        for process in reversed(cluster.gateway.values()):
-            process.stop()
-        cluster.gateway.clear()

@@ -28,13 +28,12 @@ from bench.real_cluster import (
     NAMESPACES,
     RealCluster,
     Watched,
-    gateway,
     is_available,
     is_ready,
     name_of,
     real_cluster,
 )
-from bench.reconcile import Process, kopf_peer, quiet
+from bench.reconcile import Process, cpu_s, kopf_peer, quiet
 from bench.reconcile_cluster import LEASE_NAME
 from bench.report import ROOT, Figure, percentile, show, write
 from insource import __version__
@@ -94,9 +93,10 @@ class Operators:
         return Process(command, environment, self.cluster.folder / f"{user}.log")
 
     def _ours(self, kubeconfig: Path, user: str) -> list[str]:
+        assert self.cluster.gateway is not None
         return [
             *(sys.executable, "-m", "insource", "operator", "--kubeconfig", str(kubeconfig), "--identity", user),
-            *("--gateway-master-file", str(self._master), "--gateway-url", self.cluster.gateway_url),
+            *("--gateway-master-file", str(self._master), "--gateway-url", self.cluster.gateway.url),
             *("--ledger-url", "http://127.0.0.1:9", "--image", f"{OWN_IMAGE}:{__version__}"),
             *("--listen", "127.0.0.1:0"),
         ]
@@ -119,7 +119,7 @@ async def measure(objects: int, *, peer: bool, timeout_s: float) -> Run:
         folder = Path(name)
         console.print("[dim]  starting a control plane with KWOK's nodes[/]")
         async with real_cluster(folder, objects) as cluster:
-            with contextlib.nullcontext() if peer else gateway(cluster):
+            with contextlib.nullcontext() if peer else cluster.with_gateway():
                 operators = Operators(cluster, peer=peer)
                 async with _looking_on(cluster, peer=peer) as watched:
                     async with operators.running() as process:
@@ -148,16 +148,21 @@ async def _looking_on(cluster: RealCluster, *, peer: bool) -> AsyncIterator[Watc
 async def _converge(
     cluster: RealCluster, process: Process, run: Run, watched: Watched, user: str, timeout_s: float
 ) -> None:
-    start, cpu_s = cluster.audit.position(), process.cpu_s()
-    gateway_cpu_s = {name: each.cpu_s() for name, each in cluster.gateway.items()}
+    start, before_s = cluster.audit.position(), process.cpu_s()
+    gateway_before_s = _gateway_cpu_s(cluster)
     began = time.time()
     await cluster.create(run.objects)
     await watched.until(run.objects, timeout_s, process.check)
     run.seconds = max(watched.since.values()) - began
     await quiet(process, still_s=5.0)
-    run.cpu_s, run.rss_mb = process.cpu_s() - cpu_s, process.rss_mb()
-    run.gateway_cpu_s = {name: each.cpu_s() - gateway_cpu_s[name] for name, each in cluster.gateway.items()}
+    run.cpu_s, run.rss_mb = process.cpu_s() - before_s, process.rss_mb()
+    run.gateway_cpu_s = {name: now_s - gateway_before_s[name] for name, now_s in _gateway_cpu_s(cluster).items()}
     run.writes = writes(cluster.audit.since(start, user), without=("leases",))
+
+
+def _gateway_cpu_s(cluster: RealCluster) -> dict[str, float]:
+    children = cluster.gateway.children if cluster.gateway is not None else {}
+    return {name: cpu_s(child.pid) for name, child in children.items()}
 
 
 async def _idle(process: Process, run: Run) -> None:

@@ -26,6 +26,9 @@ class Request:
     received_s: float
     message: str = ""
     """Why it was refused."""
+    group: str = ""
+    """Of the API; that of the core is empty."""
+    is_about_a_resource: bool = True
 
     @property
     def is_denied(self) -> bool:
@@ -79,4 +82,6 @@ def _request(line: bytes) -> Request:
         code=status.get("code", 0),
         received_s=datetime.fromisoformat(entry["requestReceivedTimestamp"]).timestamp(),
         message=status.get("message", ""),
+        group=about.get("apiGroup", ""),
+        is_about_a_resource=bool(about),
     )

@@ -29,7 +29,7 @@ def gateway(folder: Path, kubeconfig: Path) -> Iterator[Gateway]:
     (place / "master").write_text("test-master")
     (place / "token").write_text("none")
     listen, admin = free_ports(2)
-    agent = [
+    agent: list[str | Path] = [
         *(sys.executable, "-m", "insource", "gateway", "agent", "--kubeconfig", kubeconfig),
         *("--state-dir", place / "state", "--run-dir", place / "run", "--admin", f"127.0.0.1:{admin}"),
         *("--gateway-master-file", place / "master", "--ledger-url", "http://127.0.0.1:9"),

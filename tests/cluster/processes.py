@@ -14,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 STOP_S = 10.0
+PATIENCE_S = 150.0
+"""Far more than anything takes on a machine that has time for us."""
 
 
 class DiedError(Exception):
@@ -70,7 +72,7 @@ def start(name: str, command: Sequence[str | Path], folder: Path) -> Child:
     return Child(name, process, log)
 
 
-def wait_until(ready: Callable[[], bool], children: Sequence[Child], what: str, seconds: float = 60.0) -> None:
+def wait_until(ready: Callable[[], bool], children: Sequence[Child], what: str, seconds: float = PATIENCE_S) -> None:
     """Raises DiedError when a child dies first, or the time is over."""
     end = time.monotonic() + seconds
     while not ready():

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,19 @@ from insource import __version__
 from insource.api.catalogue import OWN_IMAGE
 from insource.api.meta import SYSTEM_NAMESPACE
 from insource.cli.roles import component_roles, user
-from insource.kube.resources import CONTROLLER_REVISIONS, DEPLOYMENTS, LEASES, MODEL_DEPLOYMENTS, SERVICES, Resource
+from insource.kube.resources import (
+    CONTROLLER_REVISIONS,
+    DEPLOYMENTS,
+    LEASES,
+    MODEL_DEPLOYMENTS,
+    SERVICES,
+    VENDORS,
+    Resource,
+)
 from tests.cluster.audit import AuditLog, Request
 from tests.cluster.gateway import gateway
 from tests.cluster.kwok import apply_crds
-from tests.cluster.processes import Child, free_ports, start, wait_until
+from tests.cluster.processes import PATIENCE_S, Child, free_ports, start, wait_until
 from tests.operators.servers import Server
 from tests.servers import APPLY, MERGE, ApiServer
 
@@ -83,7 +91,7 @@ class Pair:
 
     def roles(self) -> tuple[Operator, Operator]:
         """(leader, standby), once there is a leader."""
-        self.cluster.wait(lambda: self.first.leads() or self.second.leads(), "a leader", LEASE_S + 20)
+        self.cluster.wait(lambda: self.first.leads() or self.second.leads(), "a leader")
         holder = self.cluster.holder()
         return (self.first, self.second) if holder == self.first.user else (self.second, self.first)
 
@@ -103,6 +111,8 @@ class OperatorCluster:
     server: Server
     folder: Path
     gateway_url: str
+    starts: list[tuple[float, float]] = field(default_factory=list)
+    """When the API server began to start again, and when it was ready: seconds since the epoch."""
 
     @property
     def api(self) -> ApiServer:
@@ -112,7 +122,7 @@ class OperatorCluster:
     def audit(self) -> AuditLog:
         return self.server.api.audit
 
-    def wait(self, true: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+    def wait(self, true: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
         wait_until(true, [], what, seconds)
 
     # --- operators
@@ -156,7 +166,17 @@ class OperatorCluster:
 
     def assert_nothing_denied(self, position: int) -> None:
         denied = [each for each in self.audit.since(position) if each.user in USERS and each.is_denied]
-        assert denied == []
+        assert [each for each in denied if not any(a < each.received_s < b for a, b in self.starts)] == []
+
+    @contextmanager
+    def outage(self, how: signal.Signals) -> Iterator[None]:
+        """No API server in the block. Afterwards it is back, with all that it was told."""
+        self.server.stop(how)
+        yield
+        began = time.time()
+        self.server.start()
+        # A real one denies everything until it has read its roles.
+        self.starts.append((began, time.time()))
 
     @contextmanager
     def pair(self, kubeconfigs: Mapping[str, Path] = {}) -> Iterator[Pair]:
@@ -189,7 +209,8 @@ class OperatorCluster:
             account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
             self.wait(lambda: self.api.request("GET", account).status == 200, "a ServiceAccount")
             yield name
-            self.api.ok("DELETE", MODEL_DEPLOYMENTS.path(name))
+            for kind in (MODEL_DEPLOYMENTS, VENDORS):
+                self.api.ok("DELETE", kind.path(name))
             self.wait(lambda: not self._left(name), f"the end of what is in {name}")
 
     def _left(self, namespace: str) -> list[Object]:
@@ -269,7 +290,7 @@ class OperatorCluster:
                 position, still_since = end, time.monotonic()
             return time.monotonic() - still_since > QUIET_S
 
-        self.wait(still, "rest", 90)
+        self.wait(still, "rest")
         return self.audit.position()
 
 

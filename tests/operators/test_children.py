@@ -10,7 +10,7 @@ from insource.kube.resources import DEPLOYMENTS, SERVICES, Resource
 from tests.operators.cluster import OperatorCluster, Pair
 from tests.servers import MERGE
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("operators")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
 
 
 def test_what_a_person_does_to_a_child_is_undone(cluster: OperatorCluster, pair: Pair) -> None:
@@ -62,7 +62,7 @@ def test_a_deleted_namespace_goes_and_takes_nothing_with_it(cluster: OperatorClu
             cluster.create(going, "late")
             cluster.api.ok("DELETE", f"/api/v1/namespaces/{going}")
             gone = f"/api/v1/namespaces/{going}"
-            cluster.wait(lambda: cluster.api.request("GET", gone).status == 404, "the namespace's end", 90)
+            cluster.wait(lambda: cluster.api.request("GET", gone).status == 404, "the namespace's end")
         position = cluster.rest()
         cluster.edit(staying, "a", 3)
         cluster.wait_ready(staying, "a")

@@ -7,7 +7,7 @@ import pytest
 from tests.operators.cluster import LEASE, OPERATORS, OperatorCluster, Pair
 from tests.servers import MERGE
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("operators")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
 STRANGER = "somebody-else"
 
 

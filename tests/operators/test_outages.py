@@ -9,7 +9,7 @@ import pytest
 from insource.kube.resources import DEPLOYMENTS, SERVICES
 from tests.operators.cluster import LEASE_S, OperatorCluster, Pair
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("operators")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
 READS = 10
 """Of one kind by one operator, after an outage: a few tries to list and watch again, but no hot loop."""
 
@@ -18,8 +18,8 @@ READS = 10
 def test_the_api_server_goes_and_comes_back(cluster: OperatorCluster, pair: Pair, how: signal.Signals) -> None:
     with cluster.namespace(f"outage-{how.name.lower()}") as namespace:
         cluster.serve(namespace, "a")
-        cluster.server.stop(how)
-        cluster.server.start()
+        with cluster.outage(how):
+            pass
         position = cluster.audit.position()
         cluster.create(namespace, "b")
         cluster.edit(namespace, "a", 2)
@@ -44,9 +44,8 @@ def test_what_is_deleted_in_a_gap_with_a_compaction_is_noticed(cluster: Operator
             (service,) = cluster.children(namespace, SERVICES)
             cluster.api.ok("DELETE", SERVICES.path(namespace, service["metadata"]["name"]))
             cluster.create(namespace, "b")
-            cluster.server.stop(signal.SIGTERM)
-            cluster.server.forget()
-            cluster.server.start()
+            with cluster.outage(signal.SIGTERM):
+                cluster.server.forget()
             assert is_forgotten(cluster, version)
         finally:
             for operator in (pair.first, pair.second):

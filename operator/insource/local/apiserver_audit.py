@@ -5,6 +5,7 @@ What cannot be written is lost, and said once: nobody's request fails for it. Th
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import datetime
 from pathlib import Path
@@ -19,12 +20,14 @@ from insource.local.apiserver_authorization import request_of
 from insource.local.apiserver_requests import parse_path
 from insource.local.audit import Answered, entry
 from insource.local.auth import User
-from insource.local.journal import Journal
-from insource.local.store_errors import ApiError
+from insource.local.journal import Journal, WriteTo
+from insource.local.rbac import Decision
+from insource.local.store_errors import Object
 
 SENDER = web.RequestKey("sender", User)
 ACTING = web.RequestKey("acting", User)
-REFUSAL = web.RequestKey("refusal", ApiError)
+DECISION = web.RequestKey("decision", Decision)
+STATUS = web.RequestKey("status", dict)
 SENT = web.RequestKey("sent", object)
 """What the server learns of a request while it answers it."""
 _BLOCK_BYTES = 64 * 1024
@@ -34,8 +37,9 @@ _log = structlog.get_logger("audit")
 class AuditLog:
     """One file, which only grows. Raises OSError if it cannot be opened."""
 
-    def __init__(self, path: Path, env: Env) -> None:
-        self._journal = Journal(path)
+    def __init__(self, path: Path, env: Env, write: WriteTo = os.write) -> None:
+        """`write`: what the file is written with (`os.write`)."""
+        self._journal = Journal(path, write)
         self._env = env
         self._failing = False
         self._journal.cut(_whole_bytes(path))
@@ -60,6 +64,9 @@ class AuditLog:
         return audited
 
     def _tell(self, request: web.Request, code: int, received: datetime) -> None:
+        sender = request.get(SENDER)
+        if sender is None:
+            return  # as a real server at this stage: of whom nobody knows, nothing is told
         target = parse_path(request.path)
         answered = Answered(
             uri=request.path_qs,
@@ -68,16 +75,16 @@ class AuditLog:
             code=code,
             received=received,
             answered=self._env.clock.now(),
-            sender=request.get(SENDER),
+            sender=sender,
             acting=request.get(ACTING),
-            refusal=request.get(REFUSAL),
+            decision=request.get(DECISION),
+            status=request.get(STATUS),
             sent=request.get(SENT),
             address=request.remote or "",
             agent=request.headers.get("User-Agent", ""),
         )
-        line = orjson.dumps(entry(answered, self._env.ids.uuid()), option=orjson.OPT_APPEND_NEWLINE)
         try:
-            self._journal.append(line)
+            self._journal.append(_line(entry(answered, self._env.ids.uuid())))
         except OSError as error:
             if not self._failing:
                 _log.error(
@@ -88,6 +95,14 @@ class AuditLog:
             self._failing = True
         else:
             self._failing = False
+
+
+def _line(told: Object) -> bytes:
+    try:
+        return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        # A header may be no UTF-8; the standard library writes such text with escapes.
+        return json.dumps(told).encode() + b"\n"
 
 
 def _whole_bytes(path: Path) -> int:

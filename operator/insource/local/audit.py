@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from insource.local.auth import User
-from insource.local.rbac import Request
-from insource.local.store_errors import ApiError, Object
+from insource.local.rbac import Decision, Request
+from insource.local.store_errors import Object
 
 
 @dataclass(frozen=True)
 class Answered:
-    """One request and how it was answered. `sender` None: nobody could tell whose request it was."""
+    """One request and how it was answered."""
 
     uri: str
     asked: Request
@@ -22,10 +22,13 @@ class Answered:
     code: int
     received: datetime
     answered: datetime
-    sender: User | None = None
+    sender: User
     acting: User | None = None
     """Whom the sender was taken for."""
-    refusal: ApiError | None = None
+    decision: Decision | None = None
+    """Whether they may; None: nobody asked."""
+    status: Object | None = None
+    """The Status that was answered, if it was one."""
     sent: Any = None
     """The body of a creation or an update."""
     address: str = ""
@@ -42,7 +45,7 @@ def entry(request: Answered, audit_id: str) -> Object:
         "stage": "ResponseComplete",
         "requestURI": request.uri,
         "verb": request.asked.verb,
-        "user": request.sender.as_object() if request.sender is not None else {},
+        "user": request.sender.as_object(),
     }
     if request.acting is not None and request.acting != request.sender:
         found["impersonatedUser"] = request.acting.as_object()
@@ -55,6 +58,11 @@ def entry(request: Answered, audit_id: str) -> Object:
     found["responseStatus"] = _status(request)
     found["requestReceivedTimestamp"] = micro_time(request.received)
     found["stageTimestamp"] = micro_time(request.answered)
+    if request.decision is not None:
+        found["annotations"] = {
+            "authorization.k8s.io/decision": "allow" if request.decision.allowed else "forbid",
+            "authorization.k8s.io/reason": request.decision.reason,
+        }
     return found
 
 
@@ -77,9 +85,9 @@ def _reference(request: Answered) -> Object:
 
 
 def _status(request: Answered) -> Object:
-    if request.refusal is None:
-        return {"metadata": {}, "code": request.code}
-    return {name: value for name, value in request.refusal.status().items() if name not in ("kind", "apiVersion")}
+    said = request.status or {}
+    names = ("status", "message", "reason", "details")
+    return {"metadata": {}, **{name: said[name] for name in names if name in said}, "code": request.code}
 
 
 def micro_time(moment: datetime) -> str:
