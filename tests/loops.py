@@ -21,7 +21,16 @@ def loop_in_thread(name: str) -> Iterator[Run[Any]]:
     thread.start()
     try:
         yield lambda work: asyncio.run_coroutine_threadsafe(work, loop).result(PATIENCE_S)
+        asyncio.run_coroutine_threadsafe(_closed(loop), loop).result(PATIENCE_S)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(PATIENCE_S)
         loop.close()
+
+
+async def _closed(loop: asyncio.AbstractEventLoop) -> None:
+    """Until no connection is left but the loop's own: one that is closed over TLS takes a moment to say so."""
+    end = loop.time() + PATIENCE_S / 2
+    while len(loop._selector.get_map()) > 1:  # type: ignore[attr-defined]
+        assert loop.time() < end, "a connection was left open"
+        await asyncio.sleep(0.01)

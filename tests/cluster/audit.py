@@ -29,6 +29,8 @@ class Request:
     group: str = ""
     """Of the API; that of the core is empty."""
     is_about_a_resource: bool = True
+    at: int = 0
+    """Where its entry stands in the log."""
 
     @property
     def is_denied(self) -> bool:
@@ -56,8 +58,13 @@ class AuditLog:
             file.seek(position)
             lines = file.read().split(b"\n")
         wanted = f'"username":"{user}"'.encode()
+        found = []
         # The last piece may be half an entry: the next call sees the whole of it.
-        return [_request(line) for line in lines[:-1] if not user or wanted in line]
+        for line in lines[:-1]:
+            if not user or wanted in line:
+                found.append(_request(line, position))
+            position += len(line) + 1
+        return found
 
 
 def writes(requests: Iterable[Request], without: Sequence[str] = ()) -> Counter[str]:
@@ -67,7 +74,7 @@ def writes(requests: Iterable[Request], without: Sequence[str] = ()) -> Counter[
     )
 
 
-def _request(line: bytes) -> Request:
+def _request(line: bytes, at: int) -> Request:
     entry = json.loads(line)
     about, status = entry.get("objectRef") or {}, entry.get("responseStatus") or {}
     resource = about.get("resource") or entry["requestURI"].partition("?")[0]
@@ -84,4 +91,5 @@ def _request(line: bytes) -> Request:
         message=status.get("message", ""),
         group=about.get("apiGroup", ""),
         is_about_a_resource=bool(about),
+        at=at,
     )

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,11 @@ class Pair:
         holder = self.cluster.holder()
         return (self.first, self.second) if holder == self.first.user else (self.second, self.first)
 
-    def leading(self) -> list[str]:
-        """Who believes that it may write."""
+    def wait_for_one(self) -> None:
+        """Until the one who believes that it may write is the one whom the Lease names, and the other does not."""
+        self.cluster.wait(lambda: self._leading() == [self.cluster.holder()], "one leader")
+
+    def _leading(self) -> list[str]:
         return [each.user for each in (self.first, self.second) if each.leads()]
 
     def both_lead(self) -> bool:
@@ -131,13 +135,13 @@ class OperatorCluster:
     def operator(self, user: str = FIRST, kubeconfig: Path | None = None) -> Iterator[Operator]:
         """A running operator that has read all there is; ended with the block, so that the next need not wait for it.
 
-        Nothing that it asks may be denied: it has the operator's role, and no other right.
+        All that it did must be in order.
         """
         position = self.audit.position()
         with self._process(user, kubeconfig) as running:
             self._wait_for_the_lease(running, position)
             yield running
-        self.assert_nothing_denied(position)
+        self.assert_in_order(position)
 
     @contextmanager
     def _process(self, user: str, kubeconfig: Path | None) -> Iterator[Operator]:
@@ -164,7 +168,9 @@ class OperatorCluster:
 
         wait_until(asked, [operator.child], f"{operator.user}'s first look at the Lease")
 
-    def assert_nothing_denied(self, position: int) -> None:
+    def assert_in_order(self, position: int) -> None:
+        """Nothing was denied, and nobody wrote without the Lease."""
+        assert self.intruders(position) == []
         denied = [each for each in self.audit.since(position) if each.user in USERS and each.is_denied]
         assert [each for each in denied if not any(a < each.received_s < b for a, b in self.starts)] == []
 
@@ -180,11 +186,11 @@ class OperatorCluster:
 
     @contextmanager
     def pair(self, kubeconfigs: Mapping[str, Path] = {}) -> Iterator[Pair]:
-        """Two operators, one of which leads; ended with the block. Nothing that they ask may be denied."""
+        """Two operators, one of which leads; ended with the block. All that they did must be in order."""
         with ExitStack() as stack:
             # At once: their start is most of what this takes.
             position = self.audit.position()
-            stack.callback(lambda: self.assert_nothing_denied(position))
+            stack.callback(lambda: self.assert_in_order(position))
             running = [stack.enter_context(self._process(user, kubeconfigs.get(user))) for user in OPERATORS]
             for each in running:
                 self._wait_for_the_lease(each, position)
@@ -273,11 +279,35 @@ class OperatorCluster:
             if each.user in wanted and each.is_write and each.resource.split("/")[0] not in _NOT_WORK
         ]
 
-    def turns(self, position: int) -> list[str]:
-        """Whose successful work followed on whose, in the order of arrival: nobody may come twice."""
-        done = sorted((each.received_s, each.user) for each in self.work(position) if each.code < 300)
-        users = [user for _, user in done]
-        return [user for i, user in enumerate(users) if i == 0 or users[i - 1] != user]
+    def intruders(self, position: int) -> list[Request]:
+        """Successful work of an operator after another one had written the Lease, and before it has itself again."""
+        found, holder = [], ""
+        for each in self._in_order():
+            if each.resource == "leases":
+                holder = each.user
+            elif each.at >= position and each.user != holder:
+                found.append(each)
+        return found
+
+    def takeovers(self, position: int) -> list[float]:
+        """How long the one who held the Lease had not written it when the other one did, seconds; each time it did."""
+        held = [each for each in self._in_order() if each.resource == "leases"]
+        return [
+            after.received_s - before.received_s
+            for before, after in pairwise(held)
+            if after.at >= position and after.user != before.user
+        ]
+
+    def assert_no_two_led(self, position: int) -> None:
+        """Nobody wrote without the Lease, nor took it before it had expired. Not for times in which one gives it up."""
+        assert self.intruders(position) == [], "one wrote after the other had begun to lead"
+        assert [silence_s for silence_s in self.takeovers(position) if silence_s < LEASE_S] == []
+
+    def _in_order(self) -> list[Request]:
+        """What the operators have written, the Lease and work, in the order of arrival."""
+        done = [each for each in self.audit.since() if each.user in OPERATORS and each.is_write and each.code < 300]
+        wanted = [each for each in done if each.resource != "events"]
+        return sorted(wanted, key=lambda each: each.received_s)
 
     def rest(self) -> int:
         """Wait until nobody has written for a while; where the audit log then ends."""
