@@ -8,8 +8,6 @@ from __future__ import annotations
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -33,7 +31,8 @@ from insource.kube.resources import (
 from tests.cluster.audit import AuditLog, Request
 from tests.cluster.gateway import gateway
 from tests.cluster.kwok import apply_crds
-from tests.cluster.processes import PATIENCE_S, Child, free_ports, start, wait_until
+from tests.cluster.processes import PATIENCE_S, free_ports, start, wait_until
+from tests.operators.pair import Operator, Pair
 from tests.operators.servers import Server
 from tests.servers import APPLY, MERGE, ApiServer
 
@@ -48,64 +47,6 @@ QUIET_S = 3.0
 CHILDREN = (DEPLOYMENTS, SERVICES, CONTROLLER_REVISIONS)
 _NOT_WORK = ("leases", "events")
 Object = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Operator:
-    """One operator process. Its `user` is its name in the Lease, too."""
-
-    user: str
-    child: Child
-    port: int
-
-    def send(self, what: signal.Signals) -> None:
-        self.child.process.send_signal(what)
-
-    def leads(self) -> bool:
-        """Whether it believes that it may write, by its own metrics. False if it does not answer."""
-        return "insource_operator_leads 1.0" in self._get("/metrics").splitlines()
-
-    def known(self, kind: Resource) -> int:
-        """How many objects of a kind it has heard of. -1 if it does not answer."""
-        name = f'insource_operator_objects{{kind="{kind.plural}"}} '
-        told = [line for line in self._get("/metrics").splitlines() if line.startswith(name)]
-        return int(float(told[0].removeprefix(name))) if told else -1
-
-    def is_ready(self) -> bool:
-        return self._get("/readyz") == "ok"
-
-    def _get(self, path: str) -> str:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
-                return str(answer.read().decode())
-        except (urllib.error.URLError, OSError):
-            return ""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two operators; which one leads is for the Lease to say."""
-
-    cluster: OperatorCluster
-    first: Operator
-    second: Operator
-
-    def roles(self) -> tuple[Operator, Operator]:
-        """(leader, standby), once there is a leader."""
-        self.cluster.wait(lambda: self.first.leads() or self.second.leads(), "a leader")
-        holder = self.cluster.holder()
-        return (self.first, self.second) if holder == self.first.user else (self.second, self.first)
-
-    def wait_for_one(self) -> None:
-        """Until the one who believes that it may write is the one whom the Lease names, and the other does not."""
-        self.cluster.wait(lambda: self._leading() == [self.cluster.holder()], "one leader")
-
-    def _leading(self) -> list[str]:
-        return [each.user for each in (self.first, self.second) if each.leads()]
-
-    def both_lead(self) -> bool:
-        """Asked of the first before and after: it has not stopped in between."""
-        return self.first.leads() and self.second.leads() and self.first.leads()
 
 
 @dataclass(frozen=True)
@@ -187,14 +128,14 @@ class OperatorCluster:
     @contextmanager
     def pair(self, kubeconfigs: Mapping[str, Path] = {}) -> Iterator[Pair]:
         """Two operators, one of which leads; ended with the block. All that they did must be in order."""
+        position = self.audit.position()
         with ExitStack() as stack:
             # At once: their start is most of what this takes.
-            position = self.audit.position()
-            stack.callback(lambda: self.assert_in_order(position))
             running = [stack.enter_context(self._process(user, kubeconfigs.get(user))) for user in OPERATORS]
             for each in running:
                 self._wait_for_the_lease(each, position)
-            yield Pair(self, *running)
+            yield Pair(*running, holder=self.holder)
+        self.assert_in_order(position)
 
     # --- the Lease
 

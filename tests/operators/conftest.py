@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.operators.cluster import USERS, OperatorCluster, Pair, operator_cluster
+from tests.operators.cluster import USERS, OperatorCluster, operator_cluster
+from tests.operators.pair import Pair
 from tests.operators.servers import embedded, real
 
 SERVERS = {"embedded": embedded, "real": real}

@@ -7,7 +7,8 @@ import copy
 import pytest
 
 from insource.kube.resources import DEPLOYMENTS, SERVICES, Resource
-from tests.operators.cluster import OperatorCluster, Pair
+from tests.operators.cluster import OperatorCluster
+from tests.operators.pair import Pair
 from tests.servers import MERGE
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]

@@ -7,7 +7,8 @@ import signal
 import pytest
 
 from insource.kube.resources import MODEL_DEPLOYMENTS
-from tests.operators.cluster import OperatorCluster, Pair
+from tests.operators.cluster import OperatorCluster
+from tests.operators.pair import Pair
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
 
@@ -41,5 +42,5 @@ def test_a_frozen_leader_that_wakes_writes_nothing(cluster: OperatorCluster, pai
             cluster.wait_ready(namespace, "a")
         cluster.rest()
         assert cluster.work(position, standby.user)
-        assert leader.known(MODEL_DEPLOYMENTS) == 1, "it hears again"
+        cluster.wait(leader.is_ready, "the woken one's readiness")
         cluster.assert_no_two_led(position)

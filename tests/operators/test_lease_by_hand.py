@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from tests.operators.cluster import LEASE, LEASE_S, OPERATORS, OperatorCluster, Pair
+from tests.operators.cluster import LEASE, LEASE_S, OPERATORS, OperatorCluster
+from tests.operators.pair import Pair
 from tests.servers import MERGE
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]

@@ -7,7 +7,8 @@ import signal
 import pytest
 
 from insource.kube.resources import DEPLOYMENTS, SERVICES
-from tests.operators.cluster import LEASE_S, OperatorCluster, Pair
+from tests.operators.cluster import LEASE_S, OperatorCluster
+from tests.operators.pair import Pair
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
 READS = 10
