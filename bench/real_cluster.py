@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import json
 import math
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from tests.cluster.audit import AuditLog
@@ -22,6 +24,7 @@ from tests.cluster.kwok import GPUS_PER_NODE, apply_crds, kwok
 from tests.cluster.processes import wait_until
 from tests.servers import ApiServer
 
+from bench.reconcile import cpu_s
 from bench.report import ROOT
 from insource.api.catalogue import builtin_objects
 from insource.api.meta import SYSTEM_NAMESPACE
@@ -42,7 +45,7 @@ def path_of(number: int) -> str:
 
 
 def model_deployment(number: int, slots: int = 1) -> Object:
-    """In-house on one GPU: a Deployment, a Service and a ControllerRevision."""
+    """In-house on one GPU: a ReplicaSet, a Service and a ControllerRevision."""
     in_house = {
         "model": "whisper-large-v3-turbo",
         "accelerator": {"class": "nvidia-l4"},
@@ -99,6 +102,13 @@ class Watched:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), 1)
 
+    async def until_none(self, timeout_s: float) -> None:
+        """Wait until no object is there, or fits. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while self.since:
+                self.changed.clear()
+                await self.changed.wait()
+
 
 @dataclass
 class RealCluster:
@@ -119,6 +129,14 @@ class RealCluster:
             yield
             self.gateway = None
 
+    def cpu_s(self) -> dict[str, float]:
+        """Processor seconds so far of every program but the operators, by name; `bench` is this one."""
+        own = os.times()
+        used = {name: cpu_s(child.pid) for name, child in self.plane.children.items()}
+        children = self.gateway.children if self.gateway is not None else {}
+        gateway = {f"gateway's {name}": cpu_s(child.pid) for name, child in children.items()}
+        return {**used, **gateway, "bench": own.user + own.system}
+
     async def request(self, method: str, path: str, body: Any = None, media: str = "application/json") -> Any:
         """As `admin`. Raises RuntimeError for a refusal."""
         data = None if body is None else json.dumps(body)
@@ -135,17 +153,20 @@ class RealCluster:
 
         async def one(number: int) -> None:
             async with gate:
-                obj = model_deployment(number)
-                await self.request("POST", path_of(number).rpartition("/")[0], obj)
+                await self.create_one(number)
 
         await asyncio.gather(*(one(number) for number in range(count)))
 
-    async def edit(self, number: int, slots: int) -> float:
-        """A person changes the slots; the moment at which that was sent, seconds since the epoch."""
+    async def create_one(self, number: int) -> None:
+        """One ModelDeployment."""
+        await self.request("POST", path_of(number).rpartition("/")[0], model_deployment(number))
+
+    async def edit(self, number: int, slots: int) -> tuple[float, float]:
+        """A person changes the slots; when that was sent, and when it was answered: seconds since the epoch."""
         patch = {"spec": {"backends": model_deployment(number, slots)["spec"]["backends"]}}
-        moment = time.time()
+        sent = time.time()
         await self.request("PATCH", path_of(number), patch, "application/merge-patch+json")
-        return moment
+        return sent, time.time()
 
     async def edit_all(self, numbers: Iterable[int], slots: int) -> None:
         """The same of many, twenty at a time."""
@@ -158,9 +179,10 @@ class RealCluster:
         await asyncio.gather(*(one(number) for number in numbers))
 
     @asynccontextmanager
-    async def watching(self, path: str, fits: Callable[[Object], bool]) -> AsyncIterator[Watched]:
-        """Objects of a collection, listed and watched."""
+    async def watching(self, path: str, fits: Callable[[Object], bool], labels: str = "") -> AsyncIterator[Watched]:
+        """Objects of a collection, those with certain `labels` (a selector), listed and watched."""
         watched = Watched(fits)
+        path += f"?labelSelector={quote(labels)}"
         listed = await self.request("GET", path)
         for obj in listed["items"]:
             watched.see("ADDED", obj)
@@ -173,7 +195,7 @@ class RealCluster:
 
     async def _follow(self, path: str, version: str, watched: Watched) -> None:
         while True:
-            query = f"{path}?watch=1&allowWatchBookmarks=true&resourceVersion={version}"
+            query = f"{path}&watch=1&allowWatchBookmarks=true&resourceVersion={version}"
             async with self.session.get(self.api.url + query, timeout=aiohttp.ClientTimeout(None)) as stream:
                 async for line in stream.content:
                     event = json.loads(line)

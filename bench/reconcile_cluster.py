@@ -1,6 +1,6 @@
 """The cluster of `bench.reconcile`: the embedded API server over HTTP, which counts, and a little life behind it.
 
-A Deployment is ready at once; a gateway has applied at once what the statuses ask for. None of that is the operator's.
+A workload is ready at once; a gateway has applied at once what the statuses ask for. None of that is the operator's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from insource.env import Env
 from insource.local.apiserver import create_app
 
 MDEPS = ("insource.dev", "modeldeployments")
-DEPLOYMENTS = ("apps", "deployments")
+WORKLOADS = ("replicasets", "deployments")
+"""Ours, and the peer's."""
 LEASES = ("coordination.k8s.io", "leases")
 LEASE_NAME = "insource-operator"
 NAMESPACES = 10
@@ -42,7 +43,7 @@ class BenchCluster:
         self.wanted: dict[str, int] = {}
         self.versions: dict[str, tuple[int, int]] = {}
         self.all_done = asyncio.Event()
-        self._unready: list[tuple[str, str]] = []
+        self._unready: list[tuple[str, str, str]] = []
         self._watches: dict[int, web.Request] = {}
         self._expired: set[str] = set()
         self.store.subscribe(self._changed)
@@ -69,9 +70,9 @@ class BenchCluster:
 
     def _changed(self, change: str, kind: Any, obj: dict[str, Any]) -> None:
         metadata = obj["metadata"]
-        if kind.plural == "deployments" and change != "DELETED":
+        if kind.plural in WORKLOADS and change != "DELETED":
             if (obj.get("status") or {}).get("observedGeneration", 0) < metadata["generation"]:
-                self._unready.append((metadata["namespace"], metadata["name"]))
+                self._unready.append((kind.plural, metadata["namespace"], metadata["name"]))
                 if len(self._unready) == 1:
                     asyncio.get_running_loop().call_later(0.02, self._make_ready)
         elif kind.plural == "modeldeployments" and change != "DELETED":
@@ -90,14 +91,14 @@ class BenchCluster:
 
     def _make_ready(self) -> None:
         todo, self._unready = self._unready, []
-        for namespace, name in todo:
-            live = self.store.find(DEPLOYMENTS, namespace, name)
+        for plural, namespace, name in todo:
+            live = self.store.find(("apps", plural), namespace, name)
             if live is None:
                 continue
             replicas = live["spec"].get("replicas", 1)
-            counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas", "availableReplicas"), replicas)
+            counts = dict.fromkeys(("replicas", "readyReplicas", "availableReplicas"), replicas)
             status = {"observedGeneration": live["metadata"]["generation"], **counts}
-            self.store.patch(DEPLOYMENTS, namespace, name, {"status": status}, "merge", subresource="status")
+            self.store.patch(("apps", plural), namespace, name, {"status": status}, "merge", subresource="status")
 
     @web.middleware
     async def count(
@@ -150,7 +151,7 @@ class BenchCluster:
 
 
 def model_deployment(number: int, slots: int) -> dict[str, Any]:
-    """In-house only: three children (Deployment, Service, ControllerRevision)."""
+    """In-house only: three children (ReplicaSet, Service, ControllerRevision)."""
     return {
         "apiVersion": "insource.dev/v1alpha1",
         "kind": "ModelDeployment",

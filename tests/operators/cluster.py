@@ -24,6 +24,7 @@ from insource.kube.resources import (
     DEPLOYMENTS,
     LEASES,
     MODEL_DEPLOYMENTS,
+    REPLICA_SETS,
     SERVICES,
     VENDORS,
     Resource,
@@ -44,7 +45,7 @@ LEASE = LEASES.path(SYSTEM_NAMESPACE, LEASE_NAME)
 LEASE_S = 6.0
 QUIET_S = 3.0
 """Without a write for so long, an operator has nothing left to do: its polls come each second."""
-CHILDREN = (DEPLOYMENTS, SERVICES, CONTROLLER_REVISIONS)
+CHILDREN = (REPLICA_SETS, DEPLOYMENTS, SERVICES, CONTROLLER_REVISIONS)
 _NOT_WORK = ("leases", "events")
 Object = dict[str, Any]
 

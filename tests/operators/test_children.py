@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from insource.kube.resources import DEPLOYMENTS, SERVICES, Resource
+from insource.kube.resources import REPLICA_SETS, SERVICES, Resource
 from tests.operators.cluster import OperatorCluster
 from tests.operators.pair import Pair
 from tests.servers import MERGE
@@ -17,9 +17,9 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
 def test_what_a_person_does_to_a_child_is_undone(cluster: OperatorCluster, pair: Pair) -> None:
     with cluster.namespace("by-hand") as namespace:
         cluster.serve(namespace, "a")
-        (deployment,) = cluster.children(namespace, DEPLOYMENTS)
-        path = DEPLOYMENTS.path(namespace, deployment["metadata"]["name"])
-        template = deployment["spec"]["template"]["spec"]
+        (replica_set,) = cluster.children(namespace, REPLICA_SETS)
+        path = REPLICA_SETS.path(namespace, replica_set["metadata"]["name"])
+        template = replica_set["spec"]["template"]["spec"]
         image = template["containers"][0]["image"]
         edited = copy.deepcopy(template)
         edited["containers"][0]["image"] = "somebody/else:1"
@@ -28,7 +28,7 @@ def test_what_a_person_does_to_a_child_is_undone(cluster: OperatorCluster, pair:
             lambda: cluster.api.ok("GET", path)["spec"]["template"]["spec"]["containers"][0]["image"] == image,
             "our image",
         )
-        for kind in (SERVICES, DEPLOYMENTS):
+        for kind in (SERVICES, REPLICA_SETS):
             (child,) = cluster.children(namespace, kind)
             cluster.api.ok("DELETE", kind.path(namespace, child["metadata"]["name"]))
             before = child["metadata"]["uid"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from insource.kube.resources import DEPLOYMENTS
+from insource.kube.resources import REPLICA_SETS
 from tests.operators.cluster import ROOT, OperatorCluster
 from tests.servers import APPLY, MERGE
 
@@ -80,18 +80,18 @@ def test_a_newer_operator_does_not_write_for_ever_what_an_older_crd_drops(cluste
         with cluster.operator(), served(cluster, older):
             cluster.create(namespace, "a")
             position = cluster.audit.position()
-            cluster.wait(lambda: bool(cluster.children(namespace, DEPLOYMENTS)), "a Deployment")
+            cluster.wait(lambda: bool(cluster.children(namespace, REPLICA_SETS)), "a ReplicaSet")
             cluster.rest()
             statuses = [each for each in cluster.work(position) if each.resource == "modeldeployments/status"]
             assert len(statuses) <= STATUS_WRITES
             before = cluster.audit.position()
             cluster.rest()
             assert cluster.work(before) == []
-        deployments = [each["metadata"]["uid"] for each in cluster.children(namespace, DEPLOYMENTS)]
-        # The CRD is upgraded, the operator comes again: the same Deployment, and the status whole.
+        replica_sets = [each["metadata"]["uid"] for each in cluster.children(namespace, REPLICA_SETS)]
+        # The CRD is upgraded, the operator comes again: the same ReplicaSet, and the status whole.
         with cluster.operator():
             cluster.wait_ready(namespace, "a")
             path = cluster.path(namespace, "a")
             cluster.wait(lambda: bool(cluster.api.ok("GET", path)["status"].get("revisions")), "the whole status")
             cluster.rest()
-        assert [each["metadata"]["uid"] for each in cluster.children(namespace, DEPLOYMENTS)] == deployments
+        assert [each["metadata"]["uid"] for each in cluster.children(namespace, REPLICA_SETS)] == replica_sets

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from insource.kube.resources import DEPLOYMENTS, SERVICES
+from insource.kube.resources import REPLICA_SETS, SERVICES
 from tests.operators.cluster import LEASE_S, OperatorCluster
 from tests.operators.pair import Pair
 
@@ -55,7 +55,7 @@ def test_what_is_deleted_in_a_gap_with_a_compaction_is_noticed(cluster: Operator
         cluster.wait_ready(namespace, "a", "b")
         leader, _ = pair.roles()
         listed = {each.resource for each in cluster.audit.since(position, leader.user) if each.verb == "list"}
-        assert {SERVICES.plural, DEPLOYMENTS.plural} <= listed
+        assert {SERVICES.plural, REPLICA_SETS.plural} <= listed
 
 
 def is_forgotten(cluster: OperatorCluster, version: str) -> bool:

@@ -9,9 +9,9 @@ from insource.cli.roles import component_roles, user
 from insource.kube.resources import (
     ACCELERATOR_CLASSES,
     CATALOG_MODELS,
-    DEPLOYMENTS,
     INFERENCE_RUNTIMES,
     PRICE_BOOKS,
+    REPLICA_SETS,
     VENDORS,
 )
 from tests.operators.cluster import FIRST, LEASE, OperatorCluster
@@ -62,7 +62,7 @@ def test_its_role_is_enough_and_not_more(cluster: OperatorCluster) -> None:
     with cluster.namespace("role") as namespace:
 
         def revisions() -> set[str]:
-            names = {each["metadata"]["name"] for each in cluster.children(namespace, DEPLOYMENTS)}
+            names = {each["metadata"]["name"] for each in cluster.children(namespace, REPLICA_SETS)}
             return {name for name in names if name.startswith("m-")}
 
         with cluster.operator():
@@ -72,7 +72,7 @@ def test_its_role_is_enough_and_not_more(cluster: OperatorCluster) -> None:
                 before = revisions()
                 cluster.edit(namespace, "m", slots)
                 cluster.wait_ready(namespace, "m")
-                cluster.wait(lambda b=before: len(revisions()) == 1 and revisions() != b, "one new Deployment")  # type: ignore[misc]
+                cluster.wait(lambda b=before: len(revisions()) == 1 and revisions() != b, "one new ReplicaSet")  # type: ignore[misc]
         # A watch is in the audit log once it has ended.
         cluster.wait(lambda: used(cluster, position) >= granted(), "the use of every right")
         assert used(cluster, position) == granted()

@@ -59,7 +59,7 @@ def test_a_killed_leader_is_followed_by_the_other_and_nothing_is_written_twice(c
         assert names
         assert [name for name in names if not name.startswith("late")] == [], "that was there already"
         listed = {each.resource for each in cluster.audit.since(position, standby.user) if each.verb == "list"}
-        assert not listed & {"modeldeployments", "deployments", "services"}, "the standby was not warm"
+        assert not listed & {"modeldeployments", "replicasets", "services"}, "the standby was not warm"
         assert cluster.work(position, leader.user) == [], "the dead wrote"
         cluster.assert_no_two_led(position)
 

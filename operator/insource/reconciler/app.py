@@ -193,7 +193,9 @@ class Operator:
 
     def _options(self, resource: Resource) -> InformerOptions:
         labels = ""
-        if resource in self.controller.caches.children or resource is resources.PODS:
+        if resource is resources.REPLICA_SETS:
+            labels = f"{OURS},{meta.LABEL_DEPLOYMENT}"  # not those that Kubernetes makes for a vendor's Deployment
+        elif resource in self.controller.caches.children or resource is resources.PODS:
             labels = OURS
         return InformerOptions(labels=labels, relist_s=self._settings.relist_s)
 
