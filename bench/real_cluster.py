@@ -7,7 +7,6 @@ import contextlib
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -20,16 +19,15 @@ import aiohttp
 from tests.cluster.audit import AuditLog
 from tests.cluster.binaries import binaries
 from tests.cluster.control_plane import ControlPlane, control_plane
+from tests.cluster.gateway import Gateway, gateway
 from tests.cluster.kwok import GPUS_PER_NODE, apply_crds, kwok
-from tests.cluster.processes import free_ports, wait_until
+from tests.cluster.processes import wait_until
 from tests.servers import ApiServer
 
-from bench.reconcile import Process, cpu_s
+from bench.reconcile import cpu_s
 from bench.report import ROOT
 from insource.api.catalogue import builtin_objects
 from insource.api.meta import SYSTEM_NAMESPACE
-from insource.env import system_env
-from insource.gateway.envoy import EnvoySettings, write_configuration
 
 OPERATORS = ("operator", "operator-b", "peer")
 NAMESPACES = 10
@@ -121,14 +119,22 @@ class RealCluster:
     session: aiohttp.ClientSession
     folder: Path
     audit: AuditLog
-    gateway_url: str = ""
-    gateway: dict[str, Process] = field(default_factory=dict)
+    gateway: Gateway | None = None
+
+    @contextmanager
+    def with_gateway(self) -> Iterator[None]:
+        """The product's gateway is there, too."""
+        with gateway(self.folder, self.plane.kubeconfig("gateway")) as running:
+            self.gateway = running
+            yield
+            self.gateway = None
 
     def cpu_s(self) -> dict[str, float]:
         """Processor seconds so far of every program but the operators, by name; `bench` is this one."""
         own = os.times()
         used = {name: cpu_s(child.pid) for name, child in self.plane.children.items()}
-        gateway = {f"gateway's {name}": each.cpu_s() for name, each in self.gateway.items()}
+        children = self.gateway.children if self.gateway is not None else {}
+        gateway = {f"gateway's {name}": cpu_s(child.pid) for name, child in children.items()}
         return {**used, **gateway, "bench": own.user + own.system}
 
     async def request(self, method: str, path: str, body: Any = None, media: str = "application/json") -> Any:
@@ -233,39 +239,3 @@ def everything_to(user: str) -> Object:
         "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
     }
-
-
-@contextmanager
-def gateway(cluster: RealCluster) -> Iterator[None]:
-    """The product's agent and Envoy, each a process of its own. Nobody sends requests: its configuration is real."""
-    place = cluster.folder / "gateway"
-    place.mkdir()
-    (place / "master").write_text("bench-master")
-    (place / "token").write_text("none")
-    listen, admin = free_ports(2)
-    agent = [
-        *(
-            sys.executable,
-            "-m",
-            "insource",
-            "gateway",
-            "agent",
-            "--kubeconfig",
-            str(cluster.plane.kubeconfig("gateway")),
-        ),
-        *("--state-dir", str(place / "state"), "--run-dir", str(place / "run"), "--admin", f"127.0.0.1:{admin}"),
-        *("--gateway-master-file", str(place / "master"), "--ledger-url", "http://127.0.0.1:9"),
-        *("--ledger-token-file", str(place / "token")),
-    ]
-    settings = EnvoySettings("127.0.0.1", listen, place / "state", place / "run", concurrency=1)
-    cluster.gateway_url = f"http://127.0.0.1:{admin}"
-    paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'operator'}"}
-    cluster.gateway["agent"] = Process(agent, paths, place / "agent.log")
-    try:
-        wait_until(lambda: (place / "run").exists(), [], "the agent's folder")
-        cluster.gateway["Envoy"] = Process(write_configuration(settings, system_env()), paths, place / "envoy.log")
-        yield
-    finally:
-        for process in reversed(cluster.gateway.values()):
-            process.stop()
-        cluster.gateway.clear()

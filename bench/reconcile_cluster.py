@@ -10,14 +10,14 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from bench.load.api import TOKEN, admitting_operator, prepared_store, serving, write_kubeconfig
+from bench.load.api import admitting_operator, prepared_store, serving, write_kubeconfig
 from insource.api.meta import SYSTEM_NAMESPACE
 from insource.env import Env
 from insource.local.apiserver import create_app
@@ -34,10 +34,9 @@ _PATH = re.compile(r"^/apis?/(?:[^/]+/)?v[^/]+/(?:namespaces/[^/]+/)?([^/]+)(?:/
 class BenchCluster:
     """Counts the writes that come by HTTP, and knows which ModelDeployments are done."""
 
-    def __init__(self, env: Env, tokens: Iterable[str] = (TOKEN,)) -> None:
-        """Bearers of `tokens` may do what the operator's role allows."""
+    def __init__(self, env: Env) -> None:
         self.store = prepared_store(env, (f"team-{number}" for number in range(NAMESPACES)), history=400_000)
-        self.tokens = admitting_operator(self.store, env, tokens)
+        self.tokens = admitting_operator(self.store, env)
         self.writes: Counter[str] = Counter()
         self.first_write: dict[str, float] = {}
         self.done: set[str] = set()

@@ -1,8 +1,8 @@
-"""`make bench-reconcile-floor`, `python -m bench.reconcile_floor [N]`: how fast the control plane alone can be, with no operator at work.
+"""`make bench-reconcile-floor`, `python -m bench.reconcile_floor [N]`: how fast the control plane alone can be.
 
-A script creates what the operator would have created, twenty requests at a time, and waits until every pod serves:
-whatever an operator does, it cannot be faster than that. Then the same with ReplicaSets and with bare Pods in place of
-Deployments: what another design could win.
+No operator is at work. A script creates what the operator would have created, twenty requests at a time, and waits
+until every pod serves: whatever an operator does, it cannot be faster than that. Then the same with ReplicaSets and
+with bare Pods in place of Deployments: what another design could win.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import uvloop
 from rich.console import Console
 
 from bench.real_cluster import API, NAMESPACES, PARALLEL, Object, RealCluster, is_ready, name_of, path_of, real_cluster
-from bench.real_cluster import gateway as running_gateway
 from bench.reconcile_real import Operators
 from bench.report import ROOT, Figure, show, write
 from insource.api.meta import ADAPTER_SERVICE_ACCOUNT
@@ -41,7 +40,7 @@ _PATHS = {
 async def sample(cluster: RealCluster) -> list[Object]:
     """What the operator makes for one ModelDeployment."""
     namespace = f"team-{SAMPLE % NAMESPACES}"
-    with running_gateway(cluster):
+    with cluster.with_gateway():
         operators = Operators(cluster, peer=False)
         async with cluster.watching(f"{API}/modeldeployments", is_ready) as watched, operators.running() as process:
             await cluster.create_one(SAMPLE)

@@ -29,7 +29,6 @@ from bench.real_cluster import (
     NAMESPACES,
     RealCluster,
     Watched,
-    gateway,
     is_available,
     is_ready,
     name_of,
@@ -105,9 +104,10 @@ class Operators:
         return Process(command, environment, self.cluster.folder / f"{user}.log")
 
     def _ours(self, kubeconfig: Path, user: str) -> list[str]:
+        assert self.cluster.gateway is not None
         return [
             *(sys.executable, "-m", "insource", "operator", "--kubeconfig", str(kubeconfig), "--identity", user),
-            *("--gateway-master-file", str(self._master), "--gateway-url", self.cluster.gateway_url),
+            *("--gateway-master-file", str(self._master), "--gateway-url", self.cluster.gateway.url),
             *("--ledger-url", "http://127.0.0.1:9", "--image", f"{OWN_IMAGE}:{__version__}"),
             *("--listen", "127.0.0.1:0"),
         ]
@@ -130,7 +130,7 @@ async def measure(objects: int, *, peer: bool, timeout_s: float) -> Run:
         folder = Path(name)
         console.print("[dim]  starting a control plane with KWOK's nodes[/]")
         async with real_cluster(folder, objects) as cluster:
-            with contextlib.nullcontext() if peer else gateway(cluster):
+            with contextlib.nullcontext() if peer else cluster.with_gateway():
                 operators = Operators(cluster, peer=peer)
                 async with _looking_on(cluster, peer=peer) as watched:
                     async with operators.running() as process:

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from insource.local import apiserver_requests as requests
 from insource.local.apiserver_answers import Form
+from insource.local.apiserver_audit import SENT
 from insource.local.apiserver_requests import Target
 from insource.local.rbac import Request
 from insource.local.store_admission import Guard
@@ -42,7 +43,8 @@ class Call:
     async def body(self) -> Any:
         raw = await self.request.read()
         media = self.request.headers.get("Content-Type", "")
-        return requests.read_body(raw, media, self.validation, self.kind.kind)
+        self.request[SENT] = sent = requests.read_body(raw, media, self.validation, self.kind.kind)
+        return sent
 
     def writing(self) -> Object:
         """The options that every write takes."""

@@ -83,7 +83,10 @@ class Operator:
         )
         queue = self.controller.queue
         self._metrics = Metrics(
-            ready=lambda: len(queue), in_flight=lambda: queue.in_flight, leads=lambda: float(self._elector.leads())
+            ready=lambda: len(queue),
+            in_flight=lambda: queue.in_flight,
+            leads=lambda: float(self._elector.leads()),
+            caches={kind.plural: cache for kind, cache in self.controller.caches.by_resource().items()},
         )
         self._elector = LeaseElector(
             client,
