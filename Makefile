@@ -7,7 +7,9 @@ UV_VERSION := 0.13.9
 DATA ?= .insource
 STAMP := $(VENV)/.ready
 
-.PHONY: demo up down test cluster-build cluster-test check format bench-reconcile bench-reconcile-real bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api generate clean
+.PHONY: demo up down test cluster-build cluster-test check format generate clean \
+	bench-reconcile bench-reconcile-embedded bench-reconcile-real bench-reconcile-floor \
+	bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api
 
 demo: $(STAMP)
 	@$(BIN)/python -m insource demo $(if $(STEP),--step $(STEP)) --data $(DATA)
@@ -44,7 +46,16 @@ generate: $(STAMP)
 	@$(BIN)/python -m insource.api.crdgen crds
 	@$(BIN)/python -m bench.performance
 
-bench-reconcile bench-reconcile-real bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api: $(STAMP)
+# On the embedded API server, and on a real one with KWOK's nodes.
+bench-reconcile: bench-reconcile-embedded bench-reconcile-real
+
+bench-reconcile-embedded: $(STAMP)
+	@$(BIN)/python -m bench.reconcile
+
+bench-reconcile-real bench-reconcile-floor: cluster-build
+	@$(BIN)/python -m bench.$(subst -,_,$(patsubst bench-%,%,$@))
+
+bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api: $(STAMP)
 	@$(BIN)/python -m bench.$(subst -,_,$(patsubst bench-%,%,$@))
 
 $(STAMP): requirements/dev.txt requirements/tools.txt pyproject.toml

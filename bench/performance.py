@@ -24,8 +24,9 @@ remarks, which tell of earlier tries.
 COMMANDS = {
     "gateway": "make bench-gateway",
     "gateway_faults": "make bench-gateway-faults",
-    "reconcile": "make bench-reconcile",
+    "reconcile": "make bench-reconcile-embedded",
     "reconcile_real": "make bench-reconcile-real",
+    "reconcile_floor": "make bench-reconcile-floor",
     "ledger": "make bench-ledger",
     "upload_memory": "make bench-upload-memory",
     "embedded_api": "make bench-embedded-api",

@@ -6,28 +6,28 @@ import asyncio
 import contextlib
 import json
 import math
-import sys
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from tests.cluster.audit import AuditLog
 from tests.cluster.binaries import binaries
 from tests.cluster.control_plane import ControlPlane, control_plane
+from tests.cluster.gateway import Gateway, gateway
 from tests.cluster.kwok import GPUS_PER_NODE, apply_crds, kwok
-from tests.cluster.processes import free_ports, wait_until
+from tests.cluster.processes import wait_until
 from tests.servers import ApiServer
 
-from bench.reconcile import Process
+from bench.reconcile import cpu_s
 from bench.report import ROOT
 from insource.api.catalogue import builtin_objects
 from insource.api.meta import SYSTEM_NAMESPACE
-from insource.env import system_env
-from insource.gateway.envoy import EnvoySettings, write_configuration
 
 OPERATORS = ("operator", "operator-b", "peer")
 NAMESPACES = 10
@@ -45,7 +45,7 @@ def path_of(number: int) -> str:
 
 
 def model_deployment(number: int, slots: int = 1) -> Object:
-    """In-house on one GPU: a Deployment, a Service and a ControllerRevision."""
+    """In-house on one GPU: a ReplicaSet, a Service and a ControllerRevision."""
     in_house = {
         "model": "whisper-large-v3-turbo",
         "accelerator": {"class": "nvidia-l4"},
@@ -102,6 +102,13 @@ class Watched:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), 1)
 
+    async def until_none(self, timeout_s: float) -> None:
+        """Wait until no object is there, or fits. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while self.since:
+                self.changed.clear()
+                await self.changed.wait()
+
 
 @dataclass
 class RealCluster:
@@ -112,8 +119,23 @@ class RealCluster:
     session: aiohttp.ClientSession
     folder: Path
     audit: AuditLog
-    gateway_url: str = ""
-    gateway: dict[str, Process] = field(default_factory=dict)
+    gateway: Gateway | None = None
+
+    @contextmanager
+    def with_gateway(self) -> Iterator[None]:
+        """The product's gateway is there, too."""
+        with gateway(self.folder, self.plane.kubeconfig("gateway")) as running:
+            self.gateway = running
+            yield
+            self.gateway = None
+
+    def cpu_s(self) -> dict[str, float]:
+        """Processor seconds so far of every program but the operators, by name; `bench` is this one."""
+        own = os.times()
+        used = {name: cpu_s(child.pid) for name, child in self.plane.children.items()}
+        children = self.gateway.children if self.gateway is not None else {}
+        gateway = {f"gateway's {name}": cpu_s(child.pid) for name, child in children.items()}
+        return {**used, **gateway, "bench": own.user + own.system}
 
     async def request(self, method: str, path: str, body: Any = None, media: str = "application/json") -> Any:
         """As `admin`. Raises RuntimeError for a refusal."""
@@ -131,17 +153,20 @@ class RealCluster:
 
         async def one(number: int) -> None:
             async with gate:
-                obj = model_deployment(number)
-                await self.request("POST", path_of(number).rpartition("/")[0], obj)
+                await self.create_one(number)
 
         await asyncio.gather(*(one(number) for number in range(count)))
 
-    async def edit(self, number: int, slots: int) -> float:
-        """A person changes the slots; the moment at which that was sent, seconds since the epoch."""
+    async def create_one(self, number: int) -> None:
+        """One ModelDeployment."""
+        await self.request("POST", path_of(number).rpartition("/")[0], model_deployment(number))
+
+    async def edit(self, number: int, slots: int) -> tuple[float, float]:
+        """A person changes the slots; when that was sent, and when it was answered: seconds since the epoch."""
         patch = {"spec": {"backends": model_deployment(number, slots)["spec"]["backends"]}}
-        moment = time.time()
+        sent = time.time()
         await self.request("PATCH", path_of(number), patch, "application/merge-patch+json")
-        return moment
+        return sent, time.time()
 
     async def edit_all(self, numbers: Iterable[int], slots: int) -> None:
         """The same of many, twenty at a time."""
@@ -154,9 +179,10 @@ class RealCluster:
         await asyncio.gather(*(one(number) for number in numbers))
 
     @asynccontextmanager
-    async def watching(self, path: str, fits: Callable[[Object], bool]) -> AsyncIterator[Watched]:
-        """Objects of a collection, listed and watched."""
+    async def watching(self, path: str, fits: Callable[[Object], bool], labels: str = "") -> AsyncIterator[Watched]:
+        """Objects of a collection, those with certain `labels` (a selector), listed and watched."""
         watched = Watched(fits)
+        path += f"?labelSelector={quote(labels)}"
         listed = await self.request("GET", path)
         for obj in listed["items"]:
             watched.see("ADDED", obj)
@@ -169,7 +195,7 @@ class RealCluster:
 
     async def _follow(self, path: str, version: str, watched: Watched) -> None:
         while True:
-            query = f"{path}?watch=1&allowWatchBookmarks=true&resourceVersion={version}"
+            query = f"{path}&watch=1&allowWatchBookmarks=true&resourceVersion={version}"
             async with self.session.get(self.api.url + query, timeout=aiohttp.ClientTimeout(None)) as stream:
                 async for line in stream.content:
                     event = json.loads(line)
@@ -213,39 +239,3 @@ def everything_to(user: str) -> Object:
         "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
     }
-
-
-@contextmanager
-def gateway(cluster: RealCluster) -> Iterator[None]:
-    """The product's agent and Envoy, each a process of its own. Nobody sends requests: its configuration is real."""
-    place = cluster.folder / "gateway"
-    place.mkdir()
-    (place / "master").write_text("bench-master")
-    (place / "token").write_text("none")
-    listen, admin = free_ports(2)
-    agent = [
-        *(
-            sys.executable,
-            "-m",
-            "insource",
-            "gateway",
-            "agent",
-            "--kubeconfig",
-            str(cluster.plane.kubeconfig("gateway")),
-        ),
-        *("--state-dir", str(place / "state"), "--run-dir", str(place / "run"), "--admin", f"127.0.0.1:{admin}"),
-        *("--gateway-master-file", str(place / "master"), "--ledger-url", "http://127.0.0.1:9"),
-        *("--ledger-token-file", str(place / "token")),
-    ]
-    settings = EnvoySettings("127.0.0.1", listen, place / "state", place / "run", concurrency=1)
-    cluster.gateway_url = f"http://127.0.0.1:{admin}"
-    paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'operator'}"}
-    cluster.gateway["agent"] = Process(agent, paths, place / "agent.log")
-    try:
-        wait_until(lambda: (place / "run").exists(), [], "the agent's folder")
-        cluster.gateway["Envoy"] = Process(write_configuration(settings, system_env()), paths, place / "envoy.log")
-        yield
-    finally:
-        for process in reversed(cluster.gateway.values()):
-            process.stop()
-        cluster.gateway.clear()

@@ -69,6 +69,12 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
+def cpu_s(pid: int) -> float:
+    """User and system time of a process so far, seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
 class Process:
     """A child process and the kernel's accounts of it."""
 
@@ -81,8 +87,7 @@ class Process:
 
     def cpu_s(self) -> float:
         """User and system time so far, seconds."""
-        fields = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_s(self._child.pid)
 
     def rss_mb(self) -> float:
         """Resident memory now, MiB."""

@@ -1,6 +1,6 @@
 """The cluster of `bench.reconcile`: the embedded API server over HTTP, which counts, and a little life behind it.
 
-A Deployment is ready at once; a gateway has applied at once what the statuses ask for. None of that is the operator's.
+A workload is ready at once; a gateway has applied at once what the statuses ask for. None of that is the operator's.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from bench.load.api import TOKEN, admitting_operator, prepared_store, serving, write_kubeconfig
+from bench.load.api import admitting_operator, prepared_store, serving, write_kubeconfig
 from insource.api.meta import SYSTEM_NAMESPACE
 from insource.env import Env
 from insource.local.apiserver import create_app
 
 MDEPS = ("insource.dev", "modeldeployments")
-DEPLOYMENTS = ("apps", "deployments")
+WORKLOADS = ("replicasets", "deployments")
+"""Ours, and the peer's."""
 LEASES = ("coordination.k8s.io", "leases")
 LEASE_NAME = "insource-operator"
 NAMESPACES = 10
@@ -33,17 +34,16 @@ _PATH = re.compile(r"^/apis?/(?:[^/]+/)?v[^/]+/(?:namespaces/[^/]+/)?([^/]+)(?:/
 class BenchCluster:
     """Counts the writes that come by HTTP, and knows which ModelDeployments are done."""
 
-    def __init__(self, env: Env, tokens: Iterable[str] = (TOKEN,)) -> None:
-        """Bearers of `tokens` may do what the operator's role allows."""
+    def __init__(self, env: Env) -> None:
         self.store = prepared_store(env, (f"team-{number}" for number in range(NAMESPACES)), history=400_000)
-        self.tokens = admitting_operator(self.store, env, tokens)
+        self.tokens = admitting_operator(self.store, env)
         self.writes: Counter[str] = Counter()
         self.first_write: dict[str, float] = {}
         self.done: set[str] = set()
         self.wanted: dict[str, int] = {}
         self.versions: dict[str, tuple[int, int]] = {}
         self.all_done = asyncio.Event()
-        self._unready: list[tuple[str, str]] = []
+        self._unready: list[tuple[str, str, str]] = []
         self._watches: dict[int, web.Request] = {}
         self._expired: set[str] = set()
         self.store.subscribe(self._changed)
@@ -70,9 +70,9 @@ class BenchCluster:
 
     def _changed(self, change: str, kind: Any, obj: dict[str, Any]) -> None:
         metadata = obj["metadata"]
-        if kind.plural == "deployments" and change != "DELETED":
+        if kind.plural in WORKLOADS and change != "DELETED":
             if (obj.get("status") or {}).get("observedGeneration", 0) < metadata["generation"]:
-                self._unready.append((metadata["namespace"], metadata["name"]))
+                self._unready.append((kind.plural, metadata["namespace"], metadata["name"]))
                 if len(self._unready) == 1:
                     asyncio.get_running_loop().call_later(0.02, self._make_ready)
         elif kind.plural == "modeldeployments" and change != "DELETED":
@@ -91,14 +91,14 @@ class BenchCluster:
 
     def _make_ready(self) -> None:
         todo, self._unready = self._unready, []
-        for namespace, name in todo:
-            live = self.store.find(DEPLOYMENTS, namespace, name)
+        for plural, namespace, name in todo:
+            live = self.store.find(("apps", plural), namespace, name)
             if live is None:
                 continue
             replicas = live["spec"].get("replicas", 1)
-            counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas", "availableReplicas"), replicas)
+            counts = dict.fromkeys(("replicas", "readyReplicas", "availableReplicas"), replicas)
             status = {"observedGeneration": live["metadata"]["generation"], **counts}
-            self.store.patch(DEPLOYMENTS, namespace, name, {"status": status}, "merge", subresource="status")
+            self.store.patch(("apps", plural), namespace, name, {"status": status}, "merge", subresource="status")
 
     @web.middleware
     async def count(
@@ -151,7 +151,7 @@ class BenchCluster:
 
 
 def model_deployment(number: int, slots: int) -> dict[str, Any]:
-    """In-house only: three children (Deployment, Service, ControllerRevision)."""
+    """In-house only: three children (ReplicaSet, Service, ControllerRevision)."""
     return {
         "apiVersion": "insource.dev/v1alpha1",
         "kind": "ModelDeployment",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from _pytest.nodeid import coerce_node_id
 
 from tests.cluster.binaries import binaries
 from tests.cluster.control_plane import ControlPlane, control_plane
@@ -12,6 +13,15 @@ from tests.servers import ApiServer, embedded_server, real_server
 
 USERS = ("operator", "operator-b", "peer", "nobody", "reader")
 """Callers with a token and, until a test binds a role to one, without any right."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give `xdist_group` a meaning: pytest-xdist 3.8 writes the group where pytest 9.2 does not look any more."""
+    for item in items:
+        named = item.__dict__.get("_nodeid")
+        if named is not None and named != item.nodeid:
+            item._id = coerce_node_id(named)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

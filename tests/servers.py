@@ -11,7 +11,6 @@ import contextlib
 import http.client
 import json
 import ssl
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,12 +22,15 @@ from aiohttp import web
 
 from insource.env import system_env
 from insource.local.apiserver import create_app
+from insource.local.apiserver_audit import AuditLog as ApiServersAuditLog
 from insource.local.auth import Tokens, User
 from insource.local.cluster import apply_at_start
 from insource.local.controllers import controllers
 from insource.local.store import Store
+from tests.cluster.audit import AuditLog
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.credentials import COMPONENTS, Credentials
+from tests.loops import loop_in_thread
 
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
@@ -56,6 +58,8 @@ class ApiServer:
     kind: Literal["embedded", "real"]
     url: str
     credentials: Credentials
+    audit_log: Path | None = None
+    """Where it says who asked for what."""
 
     def __str__(self) -> str:
         return self.kind
@@ -64,8 +68,20 @@ class ApiServer:
     def tokens(self) -> Mapping[str, str]:
         return self.credentials.tokens
 
+    @property
+    def audit(self) -> AuditLog:
+        assert self.audit_log is not None
+        return AuditLog(self.audit_log)
+
     def kubeconfig(self, name: str = "admin", namespace: str = "default") -> Path:
         return self.credentials.kubeconfig(name, self.url, namespace)
+
+    def is_ready(self) -> bool:
+        """Whether it answers, and says that it is."""
+        try:
+            return self.request("GET", "/readyz").status == 200
+        except OSError:
+            return False
 
     def trust(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.credentials.ca)
@@ -92,9 +108,19 @@ class ApiServer:
             sent["Content-Type"] = content_type
         sent.update({name.replace("_", "-"): value for name, value in headers.items()})
         raw = body if body is None or isinstance(body, str | bytes) else json.dumps(body)
+        return self.send(method, path, raw, list(sent.items()))
+
+    def send(self, method: str, path: str, body: str | bytes | None, headers: Sequence[tuple[str, str]]) -> Answer:
+        """One request as it is; a header may repeat."""
+        raw = body.encode() if isinstance(body, str) else body
         connection = self.connection()
         try:
-            connection.request(method, path, body=raw, headers=sent)
+            connection.putrequest(method, path, skip_accept_encoding=True)
+            for name, value in headers:
+                connection.putheader(name, value)
+            if raw is not None or method in ("POST", "PUT", "PATCH"):
+                connection.putheader("Content-Length", str(len(raw or b"")))
+            connection.endheaders(raw)
             response = connection.getresponse()
             text = response.read()
         finally:
@@ -123,7 +149,7 @@ class ApiServer:
 
 @contextmanager
 def real_server(plane: ControlPlane) -> Iterator[ApiServer]:
-    yield ApiServer("real", plane.url, plane.credentials)
+    yield ApiServer("real", plane.url, plane.credentials, plane.audit_log)
 
 
 @contextmanager
@@ -131,31 +157,25 @@ def embedded_server(folder: Path, users: Sequence[str] = (), history: int = 10_0
     """The embedded one with its controllers and no node, on a loop in a thread of its own."""
     credentials = Credentials(folder, users)
     credentials.write()
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="embedded-api", daemon=True)
-    thread.start()
-    try:
-        server = _Embedded(credentials, history)
-        url = asyncio.run_coroutine_threadsafe(server.start(), loop).result(30)
+    with loop_in_thread("embedded-api") as run:
+        server = _Embedded(credentials, history, folder / "audit.log")
+        url = run(server.start())
         try:
-            yield ApiServer("embedded", url, credentials)
+            yield ApiServer("embedded", url, credentials, folder / "audit.log")
         finally:
-            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(30)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(30)
-        loop.close()
+            run(server.stop())
 
 
 class _Embedded:
-    def __init__(self, credentials: Credentials, history: int) -> None:
+    def __init__(self, credentials: Credentials, history: int, audit_log: Path) -> None:
         env = system_env()
+        self._audit = ApiServersAuditLog(audit_log, env)
         self._credentials = credentials
         self._store = Store(env, history)
         apply_at_start(self._store, None)
         users = {token: _user(name) for name, token in credentials.tokens.items()}
         tokens = Tokens(self._store, env, users, b"k" * 32)
-        self._runner = web.AppRunner(create_app(self._store, tokens), shutdown_timeout=1)
+        self._runner = web.AppRunner(create_app(self._store, tokens, audit=self._audit), shutdown_timeout=1)
         self._work = controllers(self._store, env)
         self._task: asyncio.Task[None] | None = None
 
@@ -174,6 +194,7 @@ class _Embedded:
             await self._task
         self._work.close()
         await self._runner.cleanup()
+        self._audit.close()
 
 
 def _user(name: str) -> User:

@@ -13,7 +13,7 @@ from aiohttp import web
 from bench.report import ROOT
 from insource.api.catalogue import builtin_objects
 from insource.api.meta import SYSTEM_NAMESPACE
-from insource.cli.roles import component_roles
+from insource.cli.roles import component_roles, user
 from insource.env import Env
 from insource.local.auth import Tokens, User
 from insource.local.rbac_defaults import apply_defaults
@@ -42,15 +42,12 @@ def put(store: Store, obj: dict[str, Any]) -> None:
         store.create(kind, obj, None, field_manager="insource-catalog")
 
 
-def admitting_operator(store: Store, env: Env, tokens: Iterable[str] = (TOKEN,)) -> Tokens:
-    """Whoever bears one of `tokens` may do what the operator's role allows, and no more; the token is the user."""
-    group = "insource:operators"
+def admitting_operator(store: Store, env: Env) -> Tokens:
+    """The bearer of `TOKEN` may do what the operator's role allows, and no more."""
     apply_defaults(store)
-    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group}
-    for resource, obj in component_roles("operator", SYSTEM_NAMESPACE, subject):
+    for resource, obj in component_roles("operator", SYSTEM_NAMESPACE, user(TOKEN)):
         store.create((resource.group, resource.plural), obj, obj["metadata"].get("namespace"))
-    users = {token: User(token, groups=(group, "system:authenticated")) for token in tokens}
-    return Tokens(store, env, users, b"b" * 32)
+    return Tokens(store, env, {TOKEN: User(TOKEN)}, b"b" * 32)
 
 
 def admitting(store: Store, env: Env) -> Tokens:

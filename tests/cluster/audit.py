@@ -24,6 +24,18 @@ class Request:
     name: str
     code: int
     received_s: float
+    message: str = ""
+    """Why it was refused."""
+    group: str = ""
+    """Of the API; that of the core is empty."""
+    is_about_a_resource: bool = True
+    at: int = 0
+    """Where its entry stands in the log."""
+
+    @property
+    def is_denied(self) -> bool:
+        """Refused because the caller has no right to it."""
+        return self.code == 403 and f'User "{self.user}" cannot' in self.message
 
     @property
     def is_write(self) -> bool:
@@ -46,8 +58,13 @@ class AuditLog:
             file.seek(position)
             lines = file.read().split(b"\n")
         wanted = f'"username":"{user}"'.encode()
+        found = []
         # The last piece may be half an entry: the next call sees the whole of it.
-        return [_request(line) for line in lines[:-1] if not user or wanted in line]
+        for line in lines[:-1]:
+            if not user or wanted in line:
+                found.append(_request(line, position))
+            position += len(line) + 1
+        return found
 
 
 def writes(requests: Iterable[Request], without: Sequence[str] = ()) -> Counter[str]:
@@ -57,18 +74,22 @@ def writes(requests: Iterable[Request], without: Sequence[str] = ()) -> Counter[
     )
 
 
-def _request(line: bytes) -> Request:
+def _request(line: bytes, at: int) -> Request:
     entry = json.loads(line)
-    about = entry.get("objectRef") or {}
+    about, status = entry.get("objectRef") or {}, entry.get("responseStatus") or {}
     resource = about.get("resource") or entry["requestURI"].partition("?")[0]
     if about.get("subresource"):
         resource += f"/{about['subresource']}"
     return Request(
-        user=entry["user"]["username"],
+        user=entry["user"].get("username", ""),
         verb=entry["verb"],
         resource=resource,
         namespace=about.get("namespace", ""),
         name=about.get("name", ""),
-        code=(entry.get("responseStatus") or {}).get("code", 0),
+        code=status.get("code", 0),
         received_s=datetime.fromisoformat(entry["requestReceivedTimestamp"]).timestamp(),
+        message=status.get("message", ""),
+        group=about.get("apiGroup", ""),
+        is_about_a_resource=bool(about),
+        at=at,
     )

@@ -65,7 +65,9 @@ class Credentials:
         for name in (*COMPONENTS, *self.users):
             self.tokens[name] = secrets.token_urlsafe(24)
             user, *groups = COMPONENTS.get(name, (name,))
-            lines.append(f'{self.tokens[name]},{user},{name},"{",".join(groups)}"\n')
+            # An empty column would be a group without a name.
+            column = f',"{",".join(groups)}"' if groups else ""
+            lines.append(f"{self.tokens[name]},{user},{name}{column}\n")
         self.token_file.touch(mode=0o600)
         self.token_file.write_text("".join(lines))
 

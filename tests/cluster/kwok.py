@@ -27,7 +27,7 @@ def kwok(plane: ControlPlane, *, nodes: int) -> Iterator[None]:
     configuration = plane.folder / "kwok.yaml"
     configuration.write_text(yaml.safe_dump(_configuration(node_port)))
     stages = [flag for stage in plane.binaries.kwok_stages for flag in ("--config", str(stage))]
-    child = start(
+    child = plane.children["kwok"] = start(
         "kwok",
         [
             plane.binaries.kwok, "--kubeconfig", plane.kubeconfig("kwok"), "--config", configuration, *stages,
@@ -43,7 +43,7 @@ def kwok(plane: ControlPlane, *, nodes: int) -> Iterator[None]:
         wait_until(lambda: _ready(api) >= nodes, [child], f"{nodes} KWOK nodes")
         yield
     finally:
-        child.stop()
+        plane.stop_child("kwok")
         api.request("DELETE", "/api/v1/nodes?labelSelector=type%3Dkwok")
 
 

@@ -12,7 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 STOP_S = 10.0
+PATIENCE_S = 150.0
+"""Far more than anything takes on a machine that has time for us."""
 
 
 class DiedError(Exception):
@@ -52,14 +55,16 @@ class Child:
             self.process.wait()
 
 
-def start(name: str, command: Sequence[str | Path], folder: Path, environment: dict[str, str] | None = None) -> Child:
-    """A child in `folder`; it dies with us, whatever happens to us."""
+def start(name: str, command: Sequence[str | Path], folder: Path) -> Child:
+    """A child in `folder`; it dies with us, whatever happens to us. If it is of Python, it imports what we do."""
     log = folder / f"{name}.log"
+    # Note: some machines forbid compiled modules to be kept; then every start would compile its libraries anew.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with log.open("ab") as output:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", *map(str, command)],
             cwd=folder,
-            env={**os.environ, **(environment or {})},
+            env={**inherited, "PYTHONPATH": f"{ROOT}:{ROOT / 'operator'}"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -67,7 +72,7 @@ def start(name: str, command: Sequence[str | Path], folder: Path, environment: d
     return Child(name, process, log)
 
 
-def wait_until(ready: Callable[[], bool], children: Sequence[Child], what: str, seconds: float = 60.0) -> None:
+def wait_until(ready: Callable[[], bool], children: Sequence[Child], what: str, seconds: float = PATIENCE_S) -> None:
     """Raises DiedError when a child dies first, or the time is over."""
     end = time.monotonic() + seconds
     while not ready():

@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,8 @@ from insource.local.apiserver import create_app
 from insource.local.auth import Tokens, User
 from insource.local.cluster import apply_at_start
 from insource.local.store import ApiError, Store
+from tests.contract.rights import Rights, fresh
+from tests.servers import ApiServer
 from tests.unit.local_widgets import CRDS, NAMESPACES, widget_crd
 
 TOKEN = "t0ken"
@@ -127,3 +129,13 @@ async def cluster(tmp_path: Path, authority: Path) -> AsyncIterator[Cluster]:
     config.write_text(json.dumps(kubeconfig(url, authority)))
     yield Cluster(store, url, config, ssl.create_default_context(cafile=authority / "ca.pem"))
     await runner.cleanup()
+
+
+@pytest.fixture
+def rights(api: ApiServer) -> Iterator[Rights]:
+    """A namespace and what is granted in it, taken back when the test ends."""
+    with api.namespace(fresh("rbac")) as namespace:
+        held = Rights(api, namespace)
+        yield held
+        for path in reversed(held.made):
+            api.request("DELETE", path)

@@ -2,92 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from tests.contract.conftest import KUBECTL
+from tests.contract.rights import RBAC, WHO, Rights, config_map, rule, until
 from tests.servers import APPLY, MERGE, Answer, ApiServer
 
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
 REVIEWS = "/apis/authorization.k8s.io/v1"
-WHO = "nobody"
-_numbers = itertools.count()
-
-
-class Rights:
-    """A namespace of its own, and what `WHO` is granted in this test, taken back at its end."""
-
-    def __init__(self, api: ApiServer, namespace: str) -> None:
-        self.api = api
-        self.namespace = namespace
-        self.made: list[str] = []
-
-    def make(self, path: str, body: dict[str, Any]) -> str:
-        self.api.ok("POST", path, body)
-        self.made.append(f"{path}/{body['metadata']['name']}")
-        return str(body["metadata"]["name"])
-
-    def cluster_role(self, rules: Sequence[dict[str, Any]], **metadata: Any) -> str:
-        name = f"r-{next(_numbers)}-{self.namespace}"
-        return self.make(f"{RBAC}/clusterroles", {"metadata": {"name": name, **metadata}, "rules": list(rules)})
-
-    def role(self, *rules: dict[str, Any]) -> str:
-        name = f"r-{next(_numbers)}"
-        path = f"{RBAC}/namespaces/{self.namespace}/roles"
-        return self.make(path, {"metadata": {"name": name}, "rules": list(rules)})
-
-    def bind(self, kind: str, name: str, *, everywhere: bool = False, subject: dict[str, Any] | None = None) -> str:
-        """The path of the binding."""
-        binding = f"b-{next(_numbers)}-{self.namespace}"
-        path = f"{RBAC}/clusterrolebindings" if everywhere else f"{RBAC}/namespaces/{self.namespace}/rolebindings"
-        subjects = [subject or {"kind": "User", "name": WHO}]
-        self.make(path, {"metadata": {"name": binding}, "roleRef": {"kind": kind, "name": name}, "subjects": subjects})
-        return f"{path}/{binding}"
-
-    def grant(self, *rules: dict[str, Any]) -> str:
-        return self.bind("Role", self.role(*rules))
-
-    def ask(self, method: str, path: str, body: Any = None, media: str = "application/json", **more: Any) -> Answer:
-        """By `WHO`; a path that begins with no slash is inside the namespace, in the core group."""
-        full = path if path.startswith("/") else f"/api/v1/namespaces/{self.namespace}/{path}"
-        return self.api.request(method, full, body, media, **{"user": WHO, **more})
-
-    def until(self, status: int, *request: Any, **more: Any) -> Answer:
-        """A real server hears of a binding a moment later."""
-        return until(lambda: self.ask(*request, **more), lambda answer: answer.status == status)
-
-
-def until(ask: Callable[[], Answer], good: Callable[[Answer], bool]) -> Answer:
-    deadline = time.monotonic() + 20
-    while True:
-        answer = ask()
-        if good(answer):
-            return answer
-        assert time.monotonic() < deadline, answer.body
-        time.sleep(0.02)
-
-
-def rule(verbs: str, resources: str, group: str = "", **more: Any) -> dict[str, Any]:
-    return {"verbs": verbs.split(), "apiGroups": [group], "resources": resources.split(), **more}
-
-
-def config_map(name: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "b"}}
-
-
-@pytest.fixture
-def rights(api: ApiServer, request: pytest.FixtureRequest) -> Iterator[Rights]:
-    with api.namespace(f"rbac-{next(_numbers)}") as namespace:
-        held = Rights(api, namespace)
-        yield held
-        for path in reversed(held.made):
-            api.request("DELETE", path)
 
 
 # --- the words of a refusal
@@ -144,6 +69,12 @@ def rights(api: ApiServer, request: pytest.FixtureRequest) -> Iterator[Rights]:
             'get resource "deployments/scale" in API group "apps" in the namespace "ns"',
         ),
         ("GET", "/apis/no.such/v1/things", "", 'list resource "things" in API group "no.such" at the cluster scope'),
+        (
+            "GET",
+            "/api/v1/namespaces/a&<b>/pods",
+            "",
+            'list resource "pods" in API group "" in the namespace "a&amp;&lt;b&gt;"',
+        ),
     ],
 )
 def test_a_refusal_says_what_was_asked_for(api: ApiServer, method: str, path: str, name: str, what: str) -> None:
@@ -700,22 +631,3 @@ def test_kubectl_makes_roles_and_asks(rights: Rights) -> None:
     assert shown.splitlines()[1].split()[3:] == [WHO, f"{space}/default"]
     refused = kubectl(rights.api, WHO, "delete", "pod", "p", "-n", space)
     assert refused.stderr.startswith('Error from server (Forbidden): pods "p" is forbidden: User')
-
-
-def test_nobody_is_taken_for_another_without_the_right(rights: Rights) -> None:
-    refused = rights.ask("GET", "configmaps", Impersonate_User="admin", Impersonate_Group="system:masters")
-    assert refused.status == 403
-    assert refused.body["message"] == (
-        f'configmaps is forbidden: User "{WHO}" cannot impersonate-on:user-info:list resource "configmaps" '
-        f'in API group "" in the namespace "{rights.namespace}"'
-    )
-    account = rights.ask("GET", "configmaps", Impersonate_User="system:serviceaccount:a:b")
-    assert "cannot impersonate-on:serviceaccount:list" in account.body["message"]
-    assert rights.ask("GET", "configmaps", user="admin", Impersonate_User=WHO).status == 403
-    assert rights.ask("GET", "configmaps", user="admin", Impersonate_Group="g").status == 400
-    impersonate = rule("impersonate", "users", resourceNames=["reader"])
-    rights.bind("ClusterRole", rights.cluster_role([impersonate]), everywhere=True)
-    rights.bind("Role", rights.role(rule("list", "configmaps")), subject={"kind": "User", "name": "reader"})
-    rights.until(200, "GET", "configmaps", Impersonate_User="reader")
-    assert rights.ask("GET", "configmaps", Impersonate_User="admin").status == 403
-    assert rights.ask("GET", "configmaps", Impersonate_User="reader", Impersonate_Group="system:masters").status == 403

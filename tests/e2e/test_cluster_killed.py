@@ -59,9 +59,9 @@ def test_the_others_find_it_again(tmp_path: Path) -> None:
             eventually(lambda name=name: serves(installation, name), timeout_s=120, what=f"{name} does not serve")
         installation.kubectl("delete", "mdep", "before", "-n", "voice", "--timeout=100s")
         eventually(
-            lambda: not installation.get("deployments", "-n", "voice", "-l", "insource.dev/deployment=before")["items"],
+            lambda: not installation.get("replicasets", "-n", "voice", "-l", "insource.dev/deployment=before")["items"],
             timeout_s=120,
-            what="its Deployment stays",
+            what="its ReplicaSet stays",
         )
         now = installation.state["processes"]
         assert {name: now[name] for name in others} == others, "the others lived on"

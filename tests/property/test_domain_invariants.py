@@ -103,7 +103,7 @@ def test_any_history_keeps_the_invariants_and_reaches_a_fixed_point(history: lis
     world.settle()
     backend, revision, _ = world.weights[0]
     if revision:
-        held = [name for name in world.names("Deployment") if name.endswith(revision)]
+        held = [name for name in world.names("ReplicaSet") if name.endswith(revision)]
         assert held, "never weight on a backend that does not exist"
     assert world.plan().empty, "a restart writes nothing"
     world.adapters = {"openai": VendorAdapter(1, True)}
@@ -114,7 +114,7 @@ def test_any_history_keeps_the_invariants_and_reaches_a_fixed_point(history: lis
     world.settle()
     assert world.is_ready()
     assert backend in ("inhouse", "openai")
-    assert len(world.names("Deployment")) == len(world.names("Service")) == 1, "nothing is left over"
+    assert len(world.names("ReplicaSet")) == len(world.names("Service")) == 1, "nothing is left over"
 
 
 @given(label, label, label)

@@ -38,6 +38,7 @@ _SETTINGS = Settings(image="insource/insource:test", ledger_url="http://ledger",
 _COMPARED = (
     resources.MODEL_DEPLOYMENTS,
     resources.VENDORS,
+    resources.REPLICA_SETS,
     resources.DEPLOYMENTS,
     resources.SERVICES,
     resources.CONTROLLER_REVISIONS,
@@ -245,26 +246,18 @@ class World:
         return self.store.list((resource.group, resource.plural)).items
 
     def run_workloads(self) -> None:
-        """What Deployment controller, scheduler and kubelet do, all at once: what should run, runs."""
-        for deployment in self.objects(resources.DEPLOYMENTS):
-            metadata, wanted = deployment["metadata"], deployment["spec"].get("replicas", 1)
-            status = {
-                "observedGeneration": metadata["generation"],
-                "replicas": wanted,
-                "readyReplicas": wanted,
-                "updatedReplicas": wanted,
-                "availableReplicas": wanted,
-            }
-            if any((deployment.get("status") or {}).get(name) != value for name, value in status.items()):
-                patch = {"status": status}
-                self.store.patch(
-                    ("apps", "deployments"),
-                    metadata["namespace"],
-                    metadata["name"],
-                    patch,
-                    "merge",
-                    subresource="status",
-                )
+        """What Kubernetes' controllers, scheduler and kubelet do, all at once: what should run, runs."""
+        for kind in (resources.REPLICA_SETS, resources.DEPLOYMENTS):
+            for workload in self.objects(kind):
+                self._run_workload((kind.group, kind.plural), workload)
+
+    def _run_workload(self, ref: tuple[str, str], workload: Object) -> None:
+        metadata, wanted = workload["metadata"], workload["spec"].get("replicas", 1)
+        counts = dict.fromkeys(("replicas", "readyReplicas", "availableReplicas"), wanted)
+        status = {"observedGeneration": metadata["generation"], **counts}
+        if any((workload.get("status") or {}).get(name) != value for name, value in status.items()):
+            patch = {"status": status}
+            self.store.patch(ref, metadata["namespace"], metadata["name"], patch, "merge", subresource="status")
 
     def applied(self) -> dict[str, int]:
         """A gateway that applies at once what the statuses say."""
@@ -368,7 +361,7 @@ class World:
 
     def picture(self) -> dict[str, Any]:
         """What a person would call the state: without versions, uids, times, and revisions that nothing uses."""
-        used = {deployment["metadata"]["name"] for deployment in self.objects(resources.DEPLOYMENTS)}
+        used = {workload["metadata"]["name"] for workload in self.objects(resources.REPLICA_SETS)}
         picture = {}
         for resource in _COMPARED:
             for obj in self.objects(resource):

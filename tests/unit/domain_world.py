@@ -96,9 +96,9 @@ class World:
         self.object["metadata"]["generation"] += 1
 
     def ready(self, count: int, *, name: str | None = None) -> None:
-        """Deployments (all, or one) get this many ready replicas, at most what they want."""
+        """ReplicaSets (all, or one) get this many ready replicas, at most what they want."""
         for (kind, its_name), obj in self.live.items():
-            if kind == "Deployment" and name in (None, its_name):
+            if kind == "ReplicaSet" and name in (None, its_name):
                 obj["status"] = {"readyReplicas": min(count, obj["spec"]["replicas"]), "observedGeneration": 1}
 
     def gateways_apply(self, count: int = 1) -> None:
@@ -134,7 +134,7 @@ class World:
             before = self.live.get(key, {})
             obj = copy.deepcopy(wanted)
             obj["metadata"] |= {"uid": f"uid-{key}", "generation": 1}
-            if key[0] == "Deployment":
+            if key[0] in ("ReplicaSet", "Deployment"):
                 obj["status"] = before.get("status", {"observedGeneration": 1})
             self.live[key] = obj
         if plan.status is not None:

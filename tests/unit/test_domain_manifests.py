@@ -15,7 +15,7 @@ from tests.unit.domain_world import World, spec
 
 def template(world: World) -> dict[str, Any]:
     world.settle()
-    found: dict[str, Any] = world.live["Deployment", world.names("Deployment")[0]]["spec"]["template"]
+    found: dict[str, Any] = world.live["ReplicaSet", world.names("ReplicaSet")[0]]["spec"]["template"]
     return found
 
 

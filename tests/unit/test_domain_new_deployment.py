@@ -13,13 +13,13 @@ from tests.unit.domain_world import World, spec
 def test_first_plan_creates_the_workload_in_order_and_writes_the_weights() -> None:
     world = World()
     plan = world.step()
-    name = world.names("Deployment")[0]
+    name = world.names("ReplicaSet")[0]
     assert [(item["kind"], item["metadata"]["name"]) for item in plan.applies] == [
         ("ControllerRevision", name),
         ("Service", name),
-        ("Deployment", name),
+        ("ReplicaSet", name),
     ]
-    revision = world.live["Deployment", name]["metadata"]["labels"][meta.LABEL_REVISION]
+    revision = world.live["ReplicaSet", name]["metadata"]["labels"][meta.LABEL_REVISION]
     assert name == f"dictation-inhouse-cpu-{revision}"
     assert world.status["traffic"] == {
         "version": 1,
@@ -180,5 +180,5 @@ def test_a_deployment_that_is_being_deleted_is_left_to_garbage_collection() -> N
 
 
 def _pod(world: World, status: dict[str, object]) -> dict[str, object]:
-    labels = world.live["Deployment", world.names("Deployment")[0]]["spec"]["template"]["metadata"]["labels"]
+    labels = world.live["ReplicaSet", world.names("ReplicaSet")[0]]["spec"]["template"]["metadata"]["labels"]
     return {"metadata": {"name": "p", "labels": labels}, "status": status}

@@ -24,12 +24,12 @@ def test_the_old_revision_serves_until_the_new_one_is_ready_and_is_deleted_after
     world.settle()
     world.gateways_apply()
     world.serve()
-    old = world.names("Deployment")[0]
+    old = world.names("ReplicaSet")[0]
     weights = world.weights
 
     world.edit(edited(4))
     world.settle()
-    new = next(name for name in world.names("Deployment") if name != old)
+    new = next(name for name in world.names("ReplicaSet") if name != old)
     assert world.weights == weights
     assert world.condition(c.READY)["reason"] == "Switching"
     assert {item["name"]: item["state"] for item in world.status["revisions"]} == {new: "Starting", old: "Serving"}
@@ -38,27 +38,27 @@ def test_the_old_revision_serves_until_the_new_one_is_ready_and_is_deleted_after
     world.settle()
     assert world.weights != weights
     assert world.status["traffic"]["version"] == 2
-    assert old in world.names("Deployment"), "not before every gateway follows"
+    assert old in world.names("ReplicaSet"), "not before every gateway follows"
     assert world.events[-1] == "Normal TrafficMoved"
 
     world.gateways_apply()
     world.settle()
-    assert world.names("Deployment") == world.names("Service") == [new]
+    assert world.names("ReplicaSet") == world.names("Service") == [new]
     assert world.names("ControllerRevision") == sorted([old, new]), "kept for a way back"
     assert world.is_ready()
 
 
 def test_going_back_reuses_the_stored_template() -> None:
     world = World().serve()
-    old = world.names("Deployment")[0]
-    template = world.live["Deployment", old]["spec"]["template"]
+    old = world.names("ReplicaSet")[0]
+    template = world.live["ReplicaSet", old]["spec"]["template"]
     world.edit(edited(4))
     world.serve()
     world.settings = Settings(image="insource/insource:newer", ledger_url="http://elsewhere")
     world.edit(spec())
     world.serve()
-    assert world.names("Deployment") == [old]
-    assert world.live["Deployment", old]["spec"]["template"] == template
+    assert world.names("ReplicaSet") == [old]
+    assert world.live["ReplicaSet", old]["spec"]["template"] == template
 
 
 def test_a_newer_operator_restarts_nothing() -> None:
@@ -74,7 +74,7 @@ def test_history_is_limited() -> None:
     for slots in range(3, 12):
         world.edit(edited(slots))
         world.serve()
-    assert len(world.names("Deployment")) == 1
+    assert len(world.names("ReplicaSet")) == 1
     assert len(world.names("ControllerRevision")) == 1 + SETTINGS.revision_history_limit
 
 
@@ -83,8 +83,8 @@ def test_a_revision_that_never_served_gives_way_at_once() -> None:
     world.settle()
     world.edit(edited(4))
     world.settle()
-    assert len(world.names("Deployment")) == 1
-    assert world.weights[0][1] in world.names("Deployment")[0]
+    assert len(world.names("ReplicaSet")) == 1
+    assert world.weights[0][1] in world.names("ReplicaSet")[0]
 
 
 def test_a_revision_that_served_is_kept_while_it_restarts() -> None:
@@ -94,14 +94,14 @@ def test_a_revision_that_served_is_kept_while_it_restarts() -> None:
     world.edit(edited(4))
     world.settle()
     assert world.weights == weights
-    assert len(world.names("Deployment")) == 2
+    assert len(world.names("ReplicaSet")) == 2
 
 
 def test_an_old_revision_that_was_deleted_by_hand_gets_no_weight() -> None:
     world = World().serve()
-    old = world.names("Deployment")[0]
+    old = world.names("ReplicaSet")[0]
     world.edit(edited(4))
-    del world.live["Deployment", old]
+    del world.live["ReplicaSet", old]
     world.settle()
     assert world.weights[0][1] not in old
 
@@ -110,7 +110,7 @@ def test_switching_off_does_not_wait() -> None:
     world = World().serve()
     world.edit({**edited(4), "replicas": 0})
     world.settle()
-    assert len(world.names("Deployment")) == 1
+    assert len(world.names("ReplicaSet")) == 1
     assert world.condition(c.READY)["reason"] == "Off"
 
 
@@ -134,7 +134,7 @@ def test_from_vendor_to_in_house_and_back() -> None:
     world.adapters = {"openai": VendorAdapter(ready=1)}
     world.settle()
     assert world.weights == [("openai", "", 100)]
-    assert world.names("Deployment") == []
+    assert world.names("ReplicaSet") == []
 
 
 @pytest.mark.parametrize("vendor_is_still_there", [True, False])
@@ -170,7 +170,7 @@ def test_a_longer_request_timeout_is_held_at_what_the_pods_can_drain() -> None:
 
 def test_an_old_workload_without_its_stored_template_limits_nothing() -> None:
     world = World().serve()
-    old = world.names("Deployment")[0]
+    old = world.names("ReplicaSet")[0]
     world.edit(edited(4))
     del world.live["ControllerRevision", old]
     world.settle()
@@ -180,9 +180,9 @@ def test_an_old_workload_without_its_stored_template_limits_nothing() -> None:
 
 def test_drift_is_repaired() -> None:
     world = World().serve()
-    name = world.names("Deployment")[0]
-    world.live["Deployment", name]["spec"]["replicas"] = 7
-    assert [item["kind"] for item in world.step().applies] == ["Deployment"]
+    name = world.names("ReplicaSet")[0]
+    world.live["ReplicaSet", name]["spec"]["replicas"] = 7
+    assert [item["kind"] for item in world.step().applies] == ["ReplicaSet"]
     del world.live["Service", name]
     assert [item["kind"] for item in world.step().applies] == ["Service"]
     assert world.step().empty
@@ -193,4 +193,4 @@ def test_without_live_objects_the_digest_decides() -> None:
     world.keep_live = False
     assert world.step().empty
     world.edit(spec(replicas=2))
-    assert [item["kind"] for item in world.step().applies] == ["Deployment"]
+    assert [item["kind"] for item in world.step().applies] == ["ReplicaSet"]

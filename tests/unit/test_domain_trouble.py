@@ -24,7 +24,7 @@ UNSCHEDULED = {
 
 
 def pod(world: World, status: dict[str, Any]) -> dict[str, Any]:
-    template = world.live["Deployment", world.names("Deployment")[0]]["spec"]["template"]
+    template = world.live["ReplicaSet", world.names("ReplicaSet")[0]]["spec"]["template"]
     return {"metadata": {"name": "p", "labels": template["metadata"]["labels"]}, "status": status}
 
 
@@ -55,9 +55,9 @@ def test_an_unschedulable_pod_is_told_in_the_schedulers_words_with_the_class() -
 def test_a_quota_is_told_in_its_own_words() -> None:
     world = World()
     world.settle()
-    name = world.names("Deployment")[0]
+    name = world.names("ReplicaSet")[0]
     failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: gpus"}
-    world.live["Deployment", name]["status"]["conditions"] = [{"type": "Progressing", "status": "True"}, failure]
+    world.live["ReplicaSet", name]["status"]["conditions"] = [{"type": "Progressing", "status": "True"}, failure]
     world.settle()
     assert "exceeded quota: gpus" in world.condition(c.SCHEDULABLE)["message"]
 
@@ -111,6 +111,6 @@ def test_a_scheduler_without_words() -> None:
     [({}, 0), ({"readyReplicas": 2, "observedGeneration": 4}, 0), ({"readyReplicas": 2, "observedGeneration": 5}, 2)],
 )
 def test_readiness_counts_only_for_the_present_generation(status: dict[str, Any], ready: int) -> None:
-    live = {"kind": "Deployment", "metadata": {"name": "d", "generation": 5}, "spec": {"replicas": 2}, "status": status}
+    live = {"kind": "ReplicaSet", "metadata": {"name": "d", "generation": 5}, "spec": {"replicas": 2}, "status": status}
     child = child_of(live)
     assert (child.ready, child.desired, child.live) == (ready, 2, None)

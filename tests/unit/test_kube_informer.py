@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from itertools import pairwise
 from typing import Any
 
+import pytest
+
+from insource.env import Env
 from insource.kube.client import ApiError, ObjectList, WatchEvent
 from insource.kube.informer import Informer, InformerOptions
 from insource.kube.resources import PODS, Key
@@ -63,8 +67,10 @@ class ScriptedApi:
             yield step
 
 
-async def follow(api: ScriptedApi, until: Callable[[Informer[str]], bool], page: int = 500) -> Informer[str]:
-    env, _ = virtual_env(1)
+async def follow(
+    api: ScriptedApi, until: Callable[[Informer[str]], bool], page: int = 500, env: Env | None = None
+) -> Informer[str]:
+    env = env or virtual_env(1)[0]
     informer: Informer[str] = Informer(
         api,  # type: ignore[arg-type]
         PODS,
@@ -132,3 +138,23 @@ async def test_deletions_reach_the_listeners() -> None:
     api.state = {"a": 1}
     informer = await follow(api, lambda _: len(api.watched_from) == 2)
     assert len(informer.cache) == 0
+
+
+@pytest.mark.parametrize("sign", ["an event", "a long silence"])
+async def test_after_a_watch_that_went_well_the_pauses_begin_anew(sign: str) -> None:
+    env, clock = virtual_env(1)
+    away = ApiError(0, "Unreachable", "")
+    told: Script = [WatchEvent("ADDED", pod("a", 5)), away] if sign == "an event" else [away]
+    api = ScriptedApi(*([away] for _ in range(8)), told, [away])
+    began: list[float] = []
+
+    def note(number: int) -> None:
+        began.append(clock.time)
+        if number == 9 and sign == "a long silence":
+            clock.time += 60.0
+
+    api.before_watch = note
+    await follow(api, lambda _: len(began) == 11, env=env)
+    pauses = [after - before for before, after in pairwise(began)]
+    assert pauses[7] > 7.0, "they grow while it is away"
+    assert pauses[9] < 0.5, "and are short again"

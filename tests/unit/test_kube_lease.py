@@ -35,7 +35,8 @@ class OneLease:
         self, resource: Any, name: str, namespace: str, patch: dict[str, Any], **_: Any
     ) -> dict[str, Any]:
         self._answering()
-        assert self.lease is not None
+        if self.lease is None:
+            raise ApiError(404, "NotFound", name)
         if patch["metadata"]["resourceVersion"] != self.lease["metadata"]["resourceVersion"]:
             raise ApiError(409, "Conflict", "")
         return self._store({**self.lease["spec"], **patch["spec"]})
@@ -151,6 +152,55 @@ async def test_run_releases_when_it_is_cancelled() -> None:
     await asyncio.gather(running, return_exceptions=True)
     assert api.lease is not None
     assert api.lease["spec"]["holderIdentity"] == ""
+
+
+async def test_a_lease_that_is_deleted_is_not_taken_while_its_holder_may_lead() -> None:
+    api, clock, (one, two) = candidates(2)
+    await one.attempt()
+    await two.attempt()
+    clock.time += 2
+    await one.attempt()
+    api.lease = None
+    for _ in range(80):
+        clock.time += 0.1
+        await two.attempt()
+        assert not (one.leads() and two.leads())
+    assert two.leads(), "the holder never came back"
+
+
+async def test_who_held_a_deleted_lease_makes_it_anew() -> None:
+    api, clock, (one, two) = candidates(2)
+    await one.attempt()
+    await two.attempt()
+    api.lease = None
+    clock.time += 2
+    await two.attempt()
+    await one.attempt()
+    assert not one.leads(), "its renewal was refused"
+    await one.attempt()
+    await two.attempt()
+    assert (one.leads(), two.leads()) == (True, False)
+
+
+async def test_who_was_deposed_waits_before_it_makes_a_deleted_lease_anew() -> None:
+    api, clock, (one, two) = candidates(2)
+    await one.attempt()
+    await two.attempt()
+    clock.time += 7
+    await two.attempt()
+    assert two.leads()
+    api.lease = None
+    for _ in range(80):
+        await one.attempt()
+        assert not (one.leads() and two.leads())
+        clock.time += 0.1
+    assert one.leads()
+
+
+async def test_the_first_lease_of_all_is_made_at_once() -> None:
+    _api, _clock, (one, _) = candidates(2)
+    await one.attempt()
+    assert one.leads()
 
 
 def test_leading_is_counted_from_before_the_write_was_sent() -> None:

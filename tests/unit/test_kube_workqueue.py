@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from insource.kube.workqueue import Priority, WorkQueue
+from insource.kube.workqueue import Lane, Priority, WorkQueue
 from tests.sim.virtual import VirtualClock, virtual_env
 
 
@@ -125,22 +125,72 @@ def test_what_is_in_flight_is_counted_and_not_ready() -> None:
     assert (len(work), work.in_flight) == (2, 0)
 
 
-def test_less_urgent_work_can_be_left_for_later() -> None:
+def test_one_lane_takes_the_oldest_and_the_other_the_newest_edit() -> None:
     work, _ = queue()
-    work.add("a", Priority.CHANGE)
-    assert work.pop(Priority.EDIT) is None
-    work.add("b", Priority.EDIT)
-    assert (work.pop(Priority.EDIT), work.pop(Priority.EDIT), work.pop()) == ("b", None, "a")
+    work.add("change", Priority.CHANGE)
+    assert work.pop(Lane.NEWEST_EDIT) is None
+    for number in range(6):
+        work.add(f"edit-{number}", Priority.EDIT)
+    lanes = (Lane.NEWEST_EDIT, Lane.ANY, Lane.FRESH_EDIT, Lane.ANY)
+    assert [work.pop(lane) for lane in lanes] == ["edit-5", "edit-0", "edit-4", "edit-1"]
+    assert [work.pop() for _ in range(4)] == ["edit-2", "edit-3", "change", None]
 
 
-async def test_what_was_left_for_later_is_taken_when_something_is_done() -> None:
+def test_an_edit_that_has_waited_is_not_fresh() -> None:
+    work, clock = queue()
+    for number in range(3):
+        work.add(f"edit-{number}", Priority.EDIT)
+    clock.time += 1
+    assert work.pop(Lane.FRESH_EDIT) is None
+    work.add("now", Priority.EDIT)
+    assert [work.pop(Lane.FRESH_EDIT), work.pop(Lane.FRESH_EDIT), work.pop()] == ["now", None, "edit-0"]
+    assert work.pop(Lane.NEWEST_EDIT) == "edit-2"
+
+
+async def test_work_is_given_out_as_places_get_free() -> None:
     work, _ = queue()
-    work.add("a", Priority.CHANGE)
-    work.add("b", Priority.CHANGE)
-    assert work.pop() == "a"
-    waiting = asyncio.ensure_future(work.get(lambda: Priority.EDIT if work.in_flight else Priority.RESYNC))
+    places = {Lane.ANY: 2, Lane.NEWEST_EDIT: 1}
+    for number in range(3):
+        work.add(f"change-{number}", Priority.CHANGE)
+    assert [await work.get(places) for _ in range(2)] == ["change-0", "change-1"]
+    waiting = asyncio.ensure_future(work.get(places))
     await asyncio.sleep(0)
-    assert not waiting.done()
-    work.done("a")
+    assert not waiting.done(), "the third place is kept for an edit"
+    work.add("edit", Priority.EDIT)
     async with asyncio.timeout(60):
-        assert await waiting == "b"
+        assert await waiting == "edit"
+    work.add("edit-2", Priority.EDIT)
+    waiting = asyncio.ensure_future(work.get(places))
+    await asyncio.sleep(0)
+    assert not waiting.done(), "all places are taken"
+    work.done("change-1")
+    async with asyncio.timeout(60):
+        assert await waiting == "edit-2"
+
+
+async def test_old_edits_have_their_turn_while_newer_ones_keep_coming() -> None:
+    work, _ = queue()
+    places = {Lane.ANY: 2, Lane.NEWEST_EDIT: 2}
+    for number in range(20):
+        work.add(f"old-{number}", Priority.EDIT)
+    done: list[str] = []
+    in_flight = [await work.get(places) for _ in range(4)]
+    for number in range(100):
+        work.add(f"new-{number}", Priority.EDIT)
+        key = in_flight.pop(0)
+        done.append(key)
+        work.done(key)
+        in_flight.append(await work.get(places))
+    assert {f"old-{number}" for number in range(20)} <= set(done)
+
+
+def test_work_that_went_well_wants_no_other_look() -> None:
+    work, clock = queue()
+    work.add("a")
+    assert work.pop() == "a"
+    work.retry("a")
+    work.add_after("b", 1)
+    work.forget("a")
+    work.done("a")
+    clock.time += 10
+    assert [work.pop(), work.pop()] == ["b", None]

@@ -96,7 +96,7 @@ async def test_the_probes_answer_503_with_what_is_wrong() -> None:
     silent = [0.0]
     watch = WatchState(synced=lambda: True, silent_s=lambda: silent[0])
     health = Health({"vendors": watch}, leads=lambda: False, unsettled=lambda: "")
-    metrics = Metrics(ready=lambda: 0, in_flight=lambda: 0, leads=lambda: 0)
+    metrics = Metrics(ready=lambda: 0, in_flight=lambda: 0, leads=lambda: 0, caches={"vendors": [1, 2]})
     app = application(metrics, healthy=health.unhealthy, ready=health.unready)
     async with listening(app) as url, ClientSession() as session:
 
@@ -105,6 +105,7 @@ async def test_the_probes_answer_503_with_what_is_wrong() -> None:
                 return answer.status, await answer.text()
 
         assert (await ask("/healthz"), await ask("/readyz")) == ((200, "ok"), (200, "ok"))
+        assert 'insource_operator_objects{kind="vendors"} 2.0' in (await ask("/metrics"))[1]
         silent[0] = LIMITS.ready_s + 1
         assert await ask("/healthz") == (200, "ok")
         assert await ask("/readyz") == (503, "no news for 150 s of: vendors")

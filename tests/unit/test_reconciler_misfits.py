@@ -38,7 +38,13 @@ def told(world: World, kind: Resource = resources.MODEL_DEPLOYMENTS, name: str =
 
 def children(world: World) -> dict[str, Any]:
     """Everything that serves."""
-    kinds = (resources.DEPLOYMENTS, resources.SERVICES, resources.CONTROLLER_REVISIONS, resources.CONFIG_MAPS)
+    kinds = (
+        resources.REPLICA_SETS,
+        resources.DEPLOYMENTS,
+        resources.SERVICES,
+        resources.CONTROLLER_REVISIONS,
+        resources.CONFIG_MAPS,
+    )
     return {
         f"{kind.kind} {obj['metadata']['name']}": (obj["metadata"]["uid"], obj.get("spec"), obj.get("data"))
         for kind in kinds

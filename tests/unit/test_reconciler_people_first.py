@@ -52,7 +52,6 @@ async def test_an_edit_does_not_wait_for_busy_workers() -> None:
     while operator.controller.queue.pop() is not None:  # the changes: in the order that this test wants
         pass
     operator.controller.queue._in_flight.clear()
-    operator.controller.queue._wanted.clear()
     for number in range(6):
         operator.controller.queue.add(Work("deployment", "voice", f"other-{number}"), Priority.CHANGE)
     running = asyncio.ensure_future(operator.controller.run(WORKERS))

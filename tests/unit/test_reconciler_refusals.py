@@ -18,11 +18,11 @@ QUOTA = ApiError(
     403, "Forbidden", 'deployments.apps "x" is forbidden: exceeded quota: few, used: count/deployments.apps=1'
 )
 POLICY = ApiError(403, "Forbidden", 'admission webhook "policy.example" denied the request: no registry but ours')
-INVALID = ApiError(422, "Invalid", 'Deployment.apps "x" is invalid: spec.template.spec.priority: Invalid value')
-MALFORMED = ApiError(400, "BadRequest", "Deployment in version v1 cannot be handled: unknown field spec.foo")
+INVALID = ApiError(422, "Invalid", 'ReplicaSet.apps "x" is invalid: spec.template.spec.priority: Invalid value')
+MALFORMED = ApiError(400, "BadRequest", "ReplicaSet in version v1 cannot be handled: unknown field spec.foo")
 
 
-def deny(world: World, error: ApiError | None, start: str = "apply Deployment voice/dictation") -> None:
+def deny(world: World, error: ApiError | None, start: str = "apply ReplicaSet voice/dictation") -> None:
     """From now on the API server refuses whatever write begins so."""
     world.faults.deny = lambda what: error if what.startswith(start) else None
 
@@ -63,7 +63,7 @@ async def test_a_refused_child_is_told_by_name_with_the_servers_words_and_heals(
     conditions = told(world)
     for type_, status in (("Ready", "False"), ("Stalled", "True")):
         assert (conditions[type_]["status"], conditions[type_]["reason"]) == (status, reason)
-        assert 'the API server refused Deployment "dictation-inhouse-cpu-' in conditions[type_]["message"]
+        assert 'the API server refused ReplicaSet "dictation-inhouse-cpu-' in conditions[type_]["message"]
         assert error.message in conditions[type_]["message"]
         assert advice in conditions[type_]["message"]
         assert conditions[type_]["observedGeneration"] == 1
@@ -80,14 +80,14 @@ async def test_a_refused_new_revision_leaves_alone_what_serves() -> None:
     world.put(model_deployment("dictation"))
     await world.settle()
     before = next(iter(world.objects(resources.MODEL_DEPLOYMENTS)))["status"]["traffic"]
-    serving = {obj["metadata"]["name"]: obj["spec"] for obj in world.objects(resources.DEPLOYMENTS)}
+    serving = {obj["metadata"]["name"]: obj["spec"] for obj in world.objects(resources.REPLICA_SETS)}
     deny(world, POLICY)
     world.put(model_deployment("dictation", slots=7))
     await world.settle()
     assert told(world)["Stalled"]["reason"] == "NotPermitted"
     assert told(world)["Stalled"]["observedGeneration"] == 2
     assert next(iter(world.objects(resources.MODEL_DEPLOYMENTS)))["status"]["traffic"] == before
-    assert {obj["metadata"]["name"]: obj["spec"] for obj in world.objects(resources.DEPLOYMENTS)} == serving
+    assert {obj["metadata"]["name"]: obj["spec"] for obj in world.objects(resources.REPLICA_SETS)} == serving
     deny(world, None)
     await world.settle()
     assert told(world)["Ready"]["status"] == "True"
@@ -178,8 +178,8 @@ async def test_a_quota_that_only_the_retired_revision_fills_frees_itself() -> No
     await world.settle()
 
     def few(what: str) -> ApiError | None:
-        ours = [obj for obj in world.objects(resources.DEPLOYMENTS) if "dictation" in obj["metadata"]["name"]]
-        return QUOTA if what.startswith("apply Deployment voice/dictation") and len(ours) >= 2 else None
+        ours = [obj for obj in world.objects(resources.REPLICA_SETS) if "dictation" in obj["metadata"]["name"]]
+        return QUOTA if what.startswith("apply ReplicaSet voice/dictation") and len(ours) >= 2 else None
 
     world.faults.deny = few
     for slots in (5, 6):
@@ -189,7 +189,7 @@ async def test_a_quota_that_only_the_retired_revision_fills_frees_itself() -> No
             pass
     await world.settle()
     assert told(world)["Ready"]["status"] == "True"
-    assert [obj["metadata"]["labels"]["insource.dev/deployment"] for obj in world.objects(resources.DEPLOYMENTS)
+    assert [obj["metadata"]["labels"]["insource.dev/deployment"] for obj in world.objects(resources.REPLICA_SETS)
             if "dictation" in obj["metadata"]["name"]] == ["dictation"]  # fmt: skip
 
 
@@ -198,13 +198,13 @@ async def test_an_old_revision_that_may_not_be_deleted_is_an_event_and_goes_when
     world.put(model_deployment("dictation"))
     await world.settle()
     forbidden = ApiError(403, "Forbidden", 'deployments.apps is forbidden: User "operator" cannot delete resource')
-    deny(world, forbidden, "delete Deployment voice/dictation")
+    deny(world, forbidden, "delete ReplicaSet voice/dictation")
     world.put(model_deployment("dictation", slots=7))
     await world.settle()
     assert len(_owned(world)) == 2
     assert told(world)["Ready"]["status"] == "True"  # what serves is the new one
     (note,) = warnings(world, "DeletionRefused")
-    assert 'refused to delete Deployment "dictation-inhouse-cpu-' in note
+    assert 'refused to delete ReplicaSet "dictation-inhouse-cpu-' in note
     assert forbidden.message in note
     assert "allow it" in note
     deny(world, None)
@@ -213,5 +213,5 @@ async def test_an_old_revision_that_may_not_be_deleted_is_an_event_and_goes_when
 
 
 def _owned(world: World) -> list[str]:
-    names = [obj["metadata"]["name"] for obj in world.objects(resources.DEPLOYMENTS)]
+    names = [obj["metadata"]["name"] for obj in world.objects(resources.REPLICA_SETS)]
     return [name for name in names if name.startswith("dictation-inhouse")]

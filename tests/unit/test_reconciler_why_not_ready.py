@@ -46,10 +46,10 @@ class Adapter:
 
 
 def pod(world: World, *, ready: bool) -> None:
-    """The pod of the one in-house Deployment: it runs, and is ready or not."""
+    """The pod of the one in-house ReplicaSet: it runs, and is ready or not."""
     template = next(
         obj["spec"]["template"]
-        for obj in world.objects(resources.DEPLOYMENTS)
+        for obj in world.objects(resources.REPLICA_SETS)
         if "dictation" in obj["metadata"]["name"]
     )
     kind, name = ("", "pods"), "dictation-1"

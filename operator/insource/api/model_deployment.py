@@ -232,7 +232,7 @@ class RevisionStatus(Spec):
     """One in-house revision that has a workload."""
 
     name: Annotated[str, Field(min_length=1, max_length=63)]
-    """Of its Deployment, Service and ControllerRevision."""
+    """Of its ReplicaSet, Service and ControllerRevision."""
     backend: BackendName
     revision: Revision
     state: Literal["Starting", "Serving"]

@@ -182,6 +182,7 @@ def emulator(vendor: str, **flags: Any) -> None:
 @click.option("--tls-certificate", type=FILE, help="PEM; without it plain HTTP, over which kubectl sends no token.")
 @click.option("--tls-key", type=FILE)
 @click.option("--crds", type=FOLDER, help="Folder of CustomResourceDefinitions to apply at start.")
+@click.option("--audit-log", type=FILE, help="Told who asked for what: one JSON line per answered request.")
 def cluster(**flags: Any) -> None:
     """Run the embedded cluster: API server, controllers and node."""
     from insource.local.cluster import ClusterSettings, run_cluster

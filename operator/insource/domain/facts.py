@@ -12,7 +12,7 @@ from insource.domain.references import InHouseTarget, References, VendorBackendT
 from insource.domain.routing import Side
 from insource.domain.snapshot import Child, DeploymentSnapshot, Manifest, VendorAdapter
 from insource.domain.status import BackendState, Facts, InHouseState
-from insource.domain.workloads import Children, Workload, find_deployment, revision_state
+from insource.domain.workloads import Children, Workload, find_replica_set, revision_state
 
 _NO_ADAPTER = VendorAdapter()
 
@@ -77,7 +77,7 @@ def _in_house_state(
 ) -> InHouseState | None:
     if workload is None or not isinstance(resolved.primary, InHouseTarget):
         return None
-    child = children.get(("Deployment", workload.name))
+    child = children.get(("ReplicaSet", workload.name))
     pods = [
         pod for pod in snapshot.pods if pod.revision == workload.revision and pod.backend == resolved.primary.backend
     ]
@@ -146,8 +146,8 @@ def _revisions(
 
 
 def _superseded(snapshot: DeploymentSnapshot, wanted: Side, serving: Side) -> tuple[Child, ...]:
-    """The live Deployment that still has the weight though another is wanted: none or one."""
+    """The live ReplicaSet that still has the weight though another is wanted: none or one."""
     if serving.same_as(wanted):
         return ()
-    child = find_deployment(snapshot.children, serving.backend, serving.revision)
+    child = find_replica_set(snapshot.children, serving.backend, serving.revision)
     return () if child is None else (child,)

@@ -23,7 +23,7 @@ def revision_hash(namespace: str, mdep: str, backend: str, serving: Any) -> str:
 
 
 def workload_name(mdep: str, backend: str, class_: str, revision: str) -> str:
-    """`<mdep>-<backend>-<class>-<revision>`, the name of a revision's Deployment, Service and ControllerRevision.
+    """`<mdep>-<backend>-<class>-<revision>`, the name of a revision's ReplicaSet, Service and ControllerRevision.
 
     A longer one is cut, and a hash of the whole takes the place of what is lost.
     """

@@ -42,7 +42,7 @@ from insource.domain.status import (
     worth_writing,
 )
 from insource.domain.vendor_plan import plan_vendor
-from insource.domain.workloads import Children, Workload, differing, find_deployment, retirements, wanted_workload
+from insource.domain.workloads import Children, Workload, differing, find_replica_set, retirements, wanted_workload
 
 __all__ = ["plan_deployment", "plan_misfit", "plan_namespace", "plan_vendor"]
 
@@ -124,7 +124,7 @@ def _wanted_side(
         ready = adapter.ready > 0 and adapter.credentials_resolved is not False
         return Side(primary.backend, "", ready, vendor=(primary.vendor.name, primary.model))
     assert workload is not None
-    child = children.get(("Deployment", workload.name))
+    child = children.get(("ReplicaSet", workload.name))
     return Side(primary.backend, workload.revision, ready=child is not None and child.ready > 0)
 
 
@@ -135,7 +135,7 @@ def _current_side(snapshot: DeploymentSnapshot) -> Side | None:
         return None
     backend, revision = serving_of(traffic)
     if revision:
-        child = find_deployment(snapshot.children, backend, revision)
+        child = find_replica_set(snapshot.children, backend, revision)
         if child is None:
             return None
         return Side(backend, revision, ready=child.ready > 0, served=has_served(snapshot, child.name))
@@ -160,7 +160,7 @@ def _finishable_s(
         return None
     if workload is not None and workload.revision == serving.revision:
         return workload.request_timeout_s
-    child = find_deployment(snapshot.children, serving.backend, serving.revision)
+    child = find_replica_set(snapshot.children, serving.backend, serving.revision)
     template = stored_template(children.get(("ControllerRevision", child.name))) if child is not None else None
     return stored_request_timeout_s(template, GRACE_BEYOND_REQUEST_S) if template is not None else None
 
@@ -181,7 +181,7 @@ def _confirmed(snapshot: DeploymentSnapshot, traffic: Mapping[str, Any]) -> bool
 
 def _retired(snapshot: DeploymentSnapshot, serving: Side, workload: Workload | None) -> tuple[Deletion, ...]:
     in_use = {workload.name} if workload else set()
-    current = find_deployment(snapshot.children, serving.backend, serving.revision)
+    current = find_replica_set(snapshot.children, serving.backend, serving.revision)
     if current is not None:
         in_use.add(current.name)
     return retirements(

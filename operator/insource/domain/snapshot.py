@@ -65,11 +65,11 @@ class Child:
     """Annotation `meta.ANNOTATION_APPLIED`: digest of what was last applied."""
     labels: Mapping[str, str] = field(default_factory=dict)
     desired: int = 0
-    """Deployment: spec.replicas."""
+    """ReplicaSet or Deployment: spec.replicas."""
     ready: int = 0
-    """Deployment: status.readyReplicas of the current template (0 until it has observed its generation)."""
+    """ReplicaSet or Deployment: status.readyReplicas (0 until its generation has been observed)."""
     message: str = ""
-    """Deployment: why it cannot create pods (ReplicaFailure: a quota's own words)."""
+    """ReplicaSet or Deployment: why it cannot create pods (ReplicaFailure: a quota's own words)."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """ControllerRevision or ConfigMap: its data."""
     order: int = 0
@@ -223,14 +223,14 @@ NO_PLAN = Plan()
 
 
 def child_of(obj: Mapping[str, Any], *, keep_live: bool = False) -> Child:
-    """The projection of a live Deployment, Service, ControllerRevision, ConfigMap or ServiceAccount.
+    """The projection of a live ReplicaSet, Deployment, Service, ControllerRevision, ConfigMap or ServiceAccount.
 
-    `keep_live` keeps the object itself, for the comparison field by field; it costs memory (10 KB a Deployment).
+    `keep_live` keeps the object itself, for the comparison field by field; it costs memory (10 KB a ReplicaSet).
     """
     metadata = obj["metadata"]
     kind = str(obj.get("kind", ""))
     spec, status = obj.get("spec") or NOTHING, obj.get("status") or NOTHING
-    is_deployment, is_revision = kind == "Deployment", kind == "ControllerRevision"
+    has_pods, is_revision = kind in ("ReplicaSet", "Deployment"), kind == "ControllerRevision"
     observed = int(status.get("observedGeneration", 0)) >= int(metadata.get("generation", 0))
     return Child(
         kind=kind,
@@ -238,9 +238,9 @@ def child_of(obj: Mapping[str, Any], *, keep_live: bool = False) -> Child:
         uid=metadata.get("uid", ""),
         applied=(metadata.get("annotations") or NOTHING).get(meta.ANNOTATION_APPLIED, ""),
         labels=metadata.get("labels") or NOTHING,
-        desired=int(spec.get("replicas", 1)) if is_deployment else 0,
-        ready=_ready_replicas(status) if is_deployment and observed else 0,
-        message=_replica_failure(status) if is_deployment else "",
+        desired=int(spec.get("replicas", 1)) if has_pods else 0,
+        ready=_ready_replicas(status) if has_pods and observed else 0,
+        message=_replica_failure(status) if has_pods else "",
         data=obj.get("data") or NOTHING if is_revision or kind == "ConfigMap" else NOTHING,
         order=int(obj.get("revision", 0)) if is_revision else 0,
         live=obj if keep_live else None,

@@ -1,6 +1,6 @@
 """Which in-house workloads should exist, which still must, and which may go.
 
-A workload is a Deployment, its Service and its ControllerRevision, all of one name.
+A workload is a ReplicaSet, its Service and its ControllerRevision, all of one name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from insource.api import meta
-from insource.domain.build.in_house_deployment import build_in_house_deployment
+from insource.domain.build.in_house_replica_set import build_in_house_replica_set
 from insource.domain.build.in_house_template import labels_of, render_template, revision_of
 from insource.domain.build.pod import GRACE_BEYOND_REQUEST_S
 from insource.domain.build.revision import build_revision, stored_request_timeout_s, stored_template
@@ -20,7 +20,7 @@ from insource.domain.names import workload_name
 from insource.domain.references import InHouseTarget
 from insource.domain.snapshot import Child, Deletion, DeploymentSnapshot, Manifest, Outline
 
-_API_VERSIONS = {"Deployment": "apps/v1", "ControllerRevision": "apps/v1", "Service": "v1"}
+_API_VERSIONS = {"ReplicaSet": "apps/v1", "ControllerRevision": "apps/v1", "Service": "v1"}
 SELECTOR_LABELS = (meta.LABEL_DEPLOYMENT, meta.LABEL_BACKEND, meta.LABEL_REVISION)
 
 Children = Mapping[tuple[str, str], Child]
@@ -64,13 +64,8 @@ def wanted_workload(
     selector = {key: labels[key] for key in SELECTOR_LABELS}
     objects.append(build_service(deployment, name=name, labels=labels, selector=selector))
     objects.append(
-        build_in_house_deployment(
-            deployment,
-            name=name,
-            labels=labels,
-            template=template,
-            replicas=deployment.spec.replicas,
-            startup_timeout_s=target.startup_timeout_s,
+        build_in_house_replica_set(
+            deployment, name=name, labels=labels, template=template, replicas=deployment.spec.replicas
         )
     )
     applied += [(item["kind"], item["metadata"]["annotations"][meta.ANNOTATION_APPLIED]) for item in objects]
@@ -90,11 +85,11 @@ def _still_stands(outline: Outline, snapshot: DeploymentSnapshot, children: Chil
     return True
 
 
-def find_deployment(children: Iterable[Child], backend: str, revision: str) -> Child | None:
-    """The live Deployment of an in-house revision."""
+def find_replica_set(children: Iterable[Child], backend: str, revision: str) -> Child | None:
+    """The live ReplicaSet of an in-house revision."""
     for child in children:
         labels = (child.labels.get(meta.LABEL_BACKEND), child.labels.get(meta.LABEL_REVISION))
-        if child.kind == "Deployment" and labels == (backend, revision):
+        if child.kind == "ReplicaSet" and labels == (backend, revision):
             return child
     return None
 

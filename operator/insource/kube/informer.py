@@ -61,6 +61,7 @@ class Informer(Generic[T]):
         self._version = ""
         self._progress = self._clock.monotonic()
         self._relist_due = 0.0
+        self._began = self._progress
         self._failures = 0
 
     def progress_age(self) -> float:
@@ -70,6 +71,7 @@ class Informer(Generic[T]):
     async def run(self) -> None:
         """List and watch until cancelled."""
         while True:
+            self._began = self._clock.monotonic()
             try:
                 if not self._version or self._clock.monotonic() >= self._relist_due:
                     await self.relist()
@@ -120,6 +122,7 @@ class Informer(Generic[T]):
         async with aclosing(events):
             async for event in events:
                 self._advance()
+                self._failures = 0
                 if event.type == "DELETED":
                     self.cache.observe_deleted(event.object)
                 elif event.type != "BOOKMARK":
@@ -132,6 +135,8 @@ class Informer(Generic[T]):
 
     async def _back_off(self, error: ApiError) -> None:
         options = self._options
+        if self._clock.monotonic() - self._began >= options.backoff_limit_s:
+            self._failures = 0  # what has lasted so long is no hot loop, though nothing was told
         ceiling = min(options.backoff_limit_s, options.backoff_s * 2**self._failures)
         self._failures = min(self._failures + 1, 16)
         delay = error.retry_after or ceiling * self._rng.uniform(0.5, 1.0)

@@ -19,6 +19,9 @@ from insource.kube.client import ApiError, Client
 from insource.kube.resources import LEASES, Object
 
 _log = structlog.get_logger(__name__)
+_NEVER = ("", "")
+_DELETED = ("?", "")
+"""As (holder, resourceVersion): no Lease has such a version."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Election:
 
     identity: str
     times: LeaseTimes
-    seen: tuple[str, str] = ("", "")
+    seen: tuple[str, str] = _NEVER
     """Holder and resourceVersion of the Lease as last read."""
     seen_at: float = 0.0
     held_until: float = 0.0
@@ -51,6 +54,15 @@ class Election:
         if (holder, version) == self.seen:
             return self
         return replace(self, seen=(holder, version), seen_at=now)
+
+    def missing(self, now: float) -> Election:
+        """There is no Lease: it was deleted, or never made. Whoever held it may lead on until it would have expired.
+
+        Who has never seen one takes it that there was none: only a candidate that starts in the two seconds before the
+        holder notices the deletion can be wrong about that.
+        """
+        is_ours = self.seen[0] == self.identity and now < self.seen_at + self.times.lease_s
+        return self if is_ours or self.seen == _NEVER else self.observe(*_DELETED, now)
 
     def may_take(self, now: float, lease_s: float) -> bool:
         """May we write our name into the Lease that was last observed? `lease_s` is its own duration."""
@@ -151,7 +163,9 @@ class LeaseElector:
         except ApiError as error:
             if error.status != 404:
                 raise
-            await self._create()
+            self._election = election.missing(self._clock.monotonic())
+            if self._election.may_take(sent_at, self._election.times.lease_s):
+                await self._create()
             return
         spec = lease.get("spec") or {}
         holder = spec.get("holderIdentity") or ""

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-from collections.abc import Callable, Hashable
-from enum import IntEnum
+import sys
+from collections import Counter, OrderedDict
+from collections.abc import Hashable, Mapping
+from enum import Enum, IntEnum
 from typing import Generic, TypeVar
 
 from insource.env import Env
 
 K = TypeVar("K", bound=Hashable)
+_FRESH_S = 0.5
 
 
 class Priority(IntEnum):
@@ -29,6 +32,18 @@ class Priority(IntEnum):
     """Start-up and periodic checks: thousands at once."""
 
 
+class Lane(Enum):
+    """How the next key is chosen."""
+
+    ANY = "any"
+    """The oldest of the highest priority."""
+    NEWEST_EDIT = "newest edit"
+    """Whoever edits one object waits neither for other work nor for somebody's change of thousands a second ago. Those
+    are left to the lane that takes the oldest."""
+    FRESH_EDIT = "fresh edit"
+    """The same, but only an edit of this moment: in a change of thousands its places are soon free, and stay so."""
+
+
 class WorkQueue(Generic[K]):
     """One consumer calls `get`; any number of keys may be in flight until `done`."""
 
@@ -39,10 +54,11 @@ class WorkQueue(Generic[K]):
         self._backoff_limit_s = backoff_limit_s
         self._sequence = 0
         self._wanted: dict[K, Priority] = {}
-        self._ready: list[tuple[Priority, int, K]] = []
+        self._ready: dict[Priority, OrderedDict[K, float]] = {priority: OrderedDict() for priority in Priority}
+        """Those of the wanted keys that are not in flight, oldest first, and since when."""
         self._delayed: list[tuple[float, int, K, Priority]] = []
         self._due: dict[K, float] = {}
-        self._in_flight: set[K] = set()
+        self._in_flight: dict[K, Lane] = {}
         self._failures: dict[K, int] = {}
         self._wake = asyncio.Event()
 
@@ -60,9 +76,11 @@ class WorkQueue(Generic[K]):
         present = self._wanted.get(key)
         if present is not None and present <= priority:
             return
+        if present is not None:
+            self._ready[present].pop(key, None)
         self._wanted[key] = priority
         if key not in self._in_flight:
-            self._push(key, priority)
+            self._make_ready(key, priority)
 
     def add_after(self, key: K, delay_s: float, priority: Priority = Priority.CHANGE) -> None:
         """Work on `key` in `delay_s` seconds; the earliest of several such wishes counts."""
@@ -88,39 +106,40 @@ class WorkQueue(Generic[K]):
         return delay
 
     def forget(self, key: K) -> None:
-        """The work on `key` went well: its next back-off starts from the beginning."""
+        """The work on `key` went well: its next back-off starts from the beginning, and it wants no other look yet."""
         self._failures.pop(key, None)
+        self._due.pop(key, None)
 
     def failures(self, key: K) -> int:
         """How often in a row the work on `key` has failed."""
         return self._failures.get(key, 0)
 
-    def pop(self, least: Priority = Priority.RESYNC) -> K | None:
-        """The next key to work on, now in flight; None if none of at least the priority `least` is ready."""
+    def pop(self, lane: Lane = Lane.ANY) -> K | None:
+        """The next key to work on, now in flight; None if the lane has none."""
         self._promote()
-        while self._ready and self._ready[0][0] <= least:
-            priority, _, key = heapq.heappop(self._ready)
-            # A raised priority leaves a second entry behind, and so does a key that went into flight meanwhile.
-            if self._wanted.get(key) == priority and key not in self._in_flight:
-                del self._wanted[key]
-                self._in_flight.add(key)
-                return key
+        if lane is not Lane.ANY:
+            return self._pop_newest_edit(lane)
+        for ready in self._ready.values():
+            if ready:
+                return self._take(ready.popitem(last=False)[0], lane)
         return None
 
     def done(self, key: K) -> None:
         """The work on `key` is over; if it was added meanwhile, it is ready again."""
-        self._in_flight.discard(key)
+        self._in_flight.pop(key, None)
         priority = self._wanted.get(key)
         if priority is not None:
-            self._push(key, priority)
+            self._make_ready(key, priority)
         self._wake.set()
 
-    async def get(self, least: Callable[[], Priority] = lambda: Priority.RESYNC) -> K:
-        """Wait for the next key to work on; `least` is asked again whenever a key is added or done."""
+    async def get(self, places: Mapping[Lane, int] = {Lane.ANY: sys.maxsize}) -> K:
+        """Wait for the next key to work on, in a lane in which fewer than its `places` are in flight."""
         while True:
-            key = self.pop(least())
-            if key is not None:
-                return key
+            taken = Counter(self._in_flight.values())
+            for lane, limit in places.items():
+                key = self.pop(lane) if taken[lane] < limit else None
+                if key is not None:
+                    return key
             self._wake.clear()
             due = self.next_due()
             if due is None:
@@ -150,7 +169,21 @@ class WorkQueue(Generic[K]):
             del self._due[key]
             self.add(key, priority)
 
-    def _push(self, key: K, priority: Priority) -> None:
-        self._sequence += 1
-        heapq.heappush(self._ready, (priority, self._sequence, key))
+    def _make_ready(self, key: K, priority: Priority) -> None:
+        self._ready[priority][key] = self._clock.monotonic()
         self._wake.set()
+
+    def _pop_newest_edit(self, lane: Lane) -> K | None:
+        edits = self._ready[Priority.EDIT]
+        if not edits:
+            return None
+        newest = next(reversed(edits))
+        if lane is Lane.FRESH_EDIT and self._clock.monotonic() - edits[newest] > _FRESH_S:
+            return None
+        del edits[newest]
+        return self._take(newest, lane)
+
+    def _take(self, key: K, lane: Lane) -> K:
+        del self._wanted[key]
+        self._in_flight[key] = lane
+        return key

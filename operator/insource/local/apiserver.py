@@ -15,7 +15,8 @@ from aiohttp import web
 from insource.local import apiserver_answers as answers
 from insource.local import apiserver_requests as requests
 from insource.local import events_alias, openapi
-from insource.local.apiserver_authorization import Authorizer, request_of
+from insource.local.apiserver_audit import ACTING, DECISION, SENDER, STATUS, AuditLog
+from insource.local.apiserver_authorization import Authorizer, refusal, request_of
 from insource.local.apiserver_call import Call
 from insource.local.apiserver_documents import as_form, as_json, described, no_page, refused
 from insource.local.apiserver_reviews import STATELESS, review
@@ -35,10 +36,13 @@ _log = structlog.get_logger("apiserver")
 _REFUSED = ("exec", "attach", "portforward", "proxy", "eviction", "binding", "ephemeralcontainers")
 
 
-def create_app(store: Store, tokens: Tokens, logs: PodLogs | None = None) -> web.Application:
-    """The server; `logs` None: pod logs answer 501. On shutdown it ends its watches."""
+def create_app(
+    store: Store, tokens: Tokens, logs: PodLogs | None = None, audit: AuditLog | None = None
+) -> web.Application:
+    """The server; `logs` None: pod logs answer 501; `audit` None: nobody is told. On shutdown it ends its watches."""
     server = _Server(store, tokens, logs)
-    app = web.Application(client_max_size=MAX_BODY_BYTES, handler_args={"access_log": None})
+    middlewares = [audit.middleware()] if audit is not None else []
+    app = web.Application(client_max_size=MAX_BODY_BYTES, handler_args={"access_log": None}, middlewares=middlewares)
     app.router.add_route("*", "/{path:.*}", server.handle)
 
     async def end_watches(_: web.Application) -> None:
@@ -73,22 +77,27 @@ class _Server:
         try:
             return await self._answer(request)
         except ApiError as error:
-            return refused(request, error)
+            trouble = error
         except web.HTTPRequestEntityTooLarge:
             text = f"the request body is larger than {MAX_BODY_BYTES} bytes"
-            return as_json(ApiError(413, "RequestEntityTooLarge", text).status(), status=413)
+            trouble = ApiError(413, "RequestEntityTooLarge", text)
         except (web.HTTPException, ConnectionError):
             raise
         except Exception as error:
             _log.exception("a request failed", method=request.method, path=request.path)
             text = f"the embedded API server failed ({type(error).__name__}); its log says where"
-            return as_json(ApiError(500, "InternalError", text).status(), status=500)
+            trouble = ApiError(500, "InternalError", text)
+        request[STATUS] = trouble.status()
+        return refused(request, trouble)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path
         asked = request_of(request.method, path, request.query)
-        user = acting(request, asked, authenticated(request, self._tokens), self._authorizer)
-        self._authorizer.require(user, asked)
+        request[SENDER] = sender = authenticated(request, self._tokens)
+        request[ACTING] = user = acting(request, asked, sender, self._authorizer)
+        request[DECISION] = decision = self._authorizer.decide(user, asked)
+        if not decision.allowed:
+            raise refusal(user, asked, decision.reason)
         if path in ("/healthz", "/readyz", "/livez") or path.startswith(("/livez/", "/readyz/")):
             return web.Response(text="ok")
         if path == "/version":
@@ -111,7 +120,8 @@ class _Server:
         form = answers.accepted(
             request.headers.get("Accept", ""), request.query.get("includeObject", ""), custom=kind.custom
         )
-        return await verb(Call(request, target, kind, form, request.query, partial(self._authorizer.require, user)))
+        require, guard = partial(self._authorizer.require, user), self._authorizer.guard(user, asked)
+        return await verb(Call(request, target, kind, form, request.query, require, guard))
 
     # --- reading
 
@@ -266,6 +276,7 @@ class _Server:
         if kind.group:
             details["group"] = kind.group
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+        call.request[STATUS] = status
         return as_json(status)
 
     def _delete_collection(self, call: Call, kind: ResourceKind, arguments: Object) -> web.StreamResponse:

@@ -104,6 +104,8 @@ def event_writer(kind: ResourceKind, form: Form, now: Callable[[], datetime]) ->
 
     def write(event: WatchEvent) -> bytes:
         nonlocal headed
+        if not form.as_table and not form.as_partial:
+            return event.line
         obj = event.object
         if event.type == "BOOKMARK":
             if form.as_table:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from insource.local.auth import User
+from insource.local.escalation import RESOURCES, check_grant
+from insource.local.impersonation import Mode
 from insource.local.list_options import is_true
 from insource.local.rbac import GROUP, Decision, Policy, Request
 from insource.local.store import Store
+from insource.local.store_admission import Guard
 from insource.local.store_errors import ApiError, Object, forbidden
 from insource.local.store_kinds import ResourceKind
 
@@ -19,6 +22,8 @@ _VERBS = {
     "PATCH": "patch",
     "DELETE": "delete",
 }
+
+_MOST_REMEMBERED = 10_000
 
 
 def request_of(method: str, path: str, query: Mapping[str, str]) -> Request:
@@ -56,10 +61,14 @@ def _selected_name(selector: str) -> str:
 
 
 class Authorizer:
-    """Asks the roles and bindings as they are now; they are read again after one of them has changed."""
+    """Asks the roles and bindings as they are now; they are read again after one of them has changed.
+
+    `modes` holds by which one each sender was last allowed to impersonate.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.modes: dict[str, Mode] = {}
         self._policy: Policy | None = None
         store.subscribe(self._changed)
 
@@ -77,6 +86,22 @@ class Authorizer:
     def decide(self, user: User, request: Request) -> Decision:
         return self.policy.decide((user.name, user.groups), request)
 
+    def remember(self, sender: User, mode: Mode) -> None:
+        """That this mode has let the sender impersonate somebody."""
+        if len(self.modes) >= _MOST_REMEMBERED:
+            self.modes.clear()
+        self.modes[sender.name] = mode
+
+    def guard(self, user: User, request: Request) -> Guard | None:
+        """What is to be asked before a role or binding is written: whether the user may grant it. None: nothing."""
+        if request.group != GROUP or request.resource not in RESOURCES:
+            return None
+
+        def check(wanted: Object, old: Object | None) -> None:
+            check_grant(self.policy, (user.name, user.groups), request, wanted, old)
+
+        return check
+
     def require(self, user: User, request: Request) -> None:
         """Raises ApiError 403 if the user may not do it."""
         decision = self.decide(user, request)
@@ -88,8 +113,15 @@ def refusal(user: User, request: Request, reason: str = "") -> ApiError:
     """The 403 that says what the user may not do."""
     because = f": {reason}" if reason else ""
     if request.path:
-        return forbidden("", "", "", f'User "{user.name}" cannot {request.verb} path "{request.path}"{because}')
+        said = _harmless(f'User "{user.name}" cannot {request.verb} path "{request.path}"')
+        return forbidden("", "", "", f"{said}{because}")
     resource = f"{request.resource}/{request.subresource}" if request.subresource else request.resource
     where = f'in the namespace "{request.namespace}"' if request.namespace else "at the cluster scope"
     what = f'cannot {request.verb} resource "{resource}" in API group "{request.group}" {where}'
-    return forbidden(request.resource, request.group, request.name, f'User "{user.name}" {what}{because}')
+    said = _harmless(f'User "{user.name}" {what}')
+    return forbidden(request.resource, request.group, request.name, f"{said}{because}")
+
+
+def _harmless(text: str) -> str:
+    """Nothing that a browser would take for HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

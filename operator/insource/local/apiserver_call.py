@@ -10,8 +10,10 @@ from aiohttp import web
 
 from insource.local import apiserver_requests as requests
 from insource.local.apiserver_answers import Form
+from insource.local.apiserver_audit import SENT
 from insource.local.apiserver_requests import Target
 from insource.local.rbac import Request
+from insource.local.store_admission import Guard
 from insource.local.store_errors import Cause, Object, invalid
 from insource.local.store_kinds import ResourceKind
 
@@ -27,6 +29,8 @@ class Call:
     query: Mapping[str, str]
     require: Callable[[Request], None]
     """Raises ApiError 403 if the caller may not do that too."""
+    guard: Guard | None
+    """Whether the caller may write this very object, where that is a question of its own."""
 
     @property
     def validation(self) -> str:
@@ -39,7 +43,8 @@ class Call:
     async def body(self) -> Any:
         raw = await self.request.read()
         media = self.request.headers.get("Content-Type", "")
-        return requests.read_body(raw, media, self.validation, self.kind.kind)
+        self.request[SENT] = sent = requests.read_body(raw, media, self.validation, self.kind.kind)
+        return sent
 
     def writing(self) -> Object:
         """The options that every write takes."""
@@ -48,4 +53,5 @@ class Call:
             "field_manager": requests.field_manager(self.query, agent),
             "field_validation": self.validation,
             "dry_run": requests.is_dry_run(self.query),
+            "guard": self.guard,
         }

@@ -64,11 +64,8 @@ async def stream_watch(
                 marked = now
                 await response.write(write(store.bookmark(call.kind)))
             patience = PATIENCE_S if ends is None else min(PATIENCE_S, ends - now)
-            try:
-                if not await asyncio.wait_for(watch.wait(), patience):
-                    break
-            except TimeoutError:
-                pass
+            if not await watch.wait(patience):
+                break
             if call.request.transport is None or call.request.transport.is_closing():
                 break
         await response.write_eof()

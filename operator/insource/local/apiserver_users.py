@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
+from urllib.parse import unquote
+
 from aiohttp import web
 
 from insource.local.apiserver_authorization import Authorizer, refusal
 from insource.local.auth import API_AUDIENCE, Tokens, User
+from insource.local.impersonation import ANONYMOUS, RefusedError, impersonated
 from insource.local.rbac import Request
-from insource.local.store_errors import ApiError, bad_request, unsupported
+from insource.local.schema_nodes import quoted
+from insource.local.store_errors import ApiError, bad_request
 
-ANONYMOUS = User("system:anonymous", groups=("system:unauthenticated",))
-_ACCOUNT = "system:serviceaccount:"
+_ANYBODY = User(ANONYMOUS, groups=("system:unauthenticated",))
+_EXTRA = "impersonate-extra-"
+_MALFORMED = re.compile("%(?![0-9a-f]{2})")
 
 
 def authenticated(request: web.Request, tokens: Tokens) -> User:
     """Who sent it: anonymous without a token. Raises ApiError 401 for a token that is not good."""
     if "Authorization" not in request.headers:
-        return ANONYMOUS
+        return _ANYBODY
     scheme, _, token = request.headers["Authorization"].partition(" ")
     found = tokens.user(token.strip(), [API_AUDIENCE]) if scheme.lower() == "bearer" else None
     if found is None:
@@ -25,35 +32,44 @@ def authenticated(request: web.Request, tokens: Tokens) -> User:
 
 
 def acting(request: web.Request, asked: Request, sender: User, authorizer: Authorizer) -> User:
-    """`sender`, or whom it impersonates, as `kubectl --as` asks. Raises ApiError 403, 400, 501."""
-    headers = request.headers
-    asks = [name for name in headers if name.lower().startswith("impersonate-")]
-    if not asks:
+    """`sender`, or whom it impersonates, as `kubectl --as` asks. Raises ApiError 403, 400."""
+    wanted = _wanted(request)
+    if wanted is None:
         return sender
-    other = [name for name in asks if name.lower() not in ("impersonate-user", "impersonate-group")]
-    if other:
-        raise unsupported(f"the header {other[0]}")
-    name, groups = headers.get("Impersonate-User", ""), headers.getall("Impersonate-Group", [])
-    if not name:
-        raise bad_request("requested groups without impersonating a user name")
-    namespace, _, account = name.removeprefix(_ACCOUNT).partition(":")
-    by_account = name.startswith(_ACCOUNT) and bool(account)
-    needed = [Request("impersonate", resource="users", name=name)]
-    if by_account:
-        needed = [Request("impersonate", resource="serviceaccounts", namespace=namespace, name=account)]
-        groups = groups or ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
-    else:
-        needed += [Request("impersonate", resource="groups", name=group) for group in groups]
-    for need in needed:
-        if not authorizer.decide(sender, need).allowed:
-            verb = f"impersonate-on:{'serviceaccount' if by_account else 'user-info'}:{asked.verb}"
-            raise refusal(sender, _renamed(asked, verb))
-    if name != ANONYMOUS.name and "system:authenticated" not in groups:
-        groups = [*groups, "system:authenticated"]
-    return User(name, groups=tuple(groups))
+    try:
+        taken, mode = impersonated(
+            partial(authorizer.decide, sender), sender, wanted, asked, authorizer.modes.get(sender.name)
+        )
+    except RefusedError as refused:
+        raise refusal(sender, refused.request, refused.reason) from refused
+    authorizer.remember(sender, mode)
+    return taken
 
 
-def _renamed(request: Request, verb: str) -> Request:
-    return Request(
-        verb, request.group, request.resource, request.subresource, request.namespace, request.name, request.path
-    )
+def _wanted(request: web.Request) -> User | None:
+    """Whom the headers name, as they name it; None if they ask for nobody. Raises ApiError 400."""
+    headers = request.headers
+    extra: dict[str, list[str]] = {}
+    for header, value in headers.items():
+        if header.lower().startswith(_EXTRA):
+            extra.setdefault(_key(header.lower().removeprefix(_EXTRA)), []).append(value)
+    name, uid = headers.get("Impersonate-User", ""), headers.get("Impersonate-Uid", "")
+    wanted = User(name, uid, tuple(headers.getall("Impersonate-Group", [])), extra)
+    if not name and (uid or wanted.groups or extra):
+        raise bad_request(f"requested {_as_go(wanted)} without impersonating a user name")
+    return wanted if name else None
+
+
+def _key(encoded: str) -> str:
+    return encoded if _MALFORMED.search(encoded) else unquote(encoded)
+
+
+def _as_go(user: User) -> str:
+    """As the real server shows it, in the notation of Go."""
+
+    def texts(values: list[str]) -> str:
+        return "[]string" + ("{" + ", ".join(map(quoted, values)) + "}" if values else "(nil)")
+
+    pairs = ", ".join(f"{quoted(key)}:{texts(list(values))}" for key, values in sorted(user.extra.items()))
+    extra = "map[string][]string" + ("{" + pairs + "}" if pairs else "(nil)")
+    return f'&user.DefaultInfo{{Name:"", UID:{quoted(user.uid)}, Groups:{texts(list(user.groups))}, Extra:{extra}}}'

@@ -24,6 +24,7 @@ API_AUDIENCE = "https://kubernetes.default.svc"
 ISSUER = "insource-local"
 DEFAULT_EXPIRATION_S = 3600
 MINIMUM_EXPIRATION_S = 600
+NODE_NAME = "authentication.kubernetes.io/node-name"
 _HEADER = {"alg": "HS256", "typ": "JWT"}
 
 
@@ -133,6 +134,8 @@ class Tokens:
                 "authentication.kubernetes.io/pod-name": [pod["name"]],
                 "authentication.kubernetes.io/pod-uid": [pod["uid"]],
             }
+            if "node" in bound:
+                extra[NODE_NAME] = [bound["node"]["name"]]
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
         return User(claims["sub"], account["uid"], groups, extra)
 
@@ -158,6 +161,8 @@ class Tokens:
             if reference.get("uid") and reference["uid"] != pod["metadata"]["uid"]:
                 raise bad_request(f"spec.boundObjectRef.uid is not the uid of pod {reference['name']}")
             bound["pod"] = {"name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
+            if pod["spec"].get("nodeName"):
+                bound["node"] = {"name": pod["spec"]["nodeName"]}
         claims = {
             "iss": ISSUER,
             "sub": f"system:serviceaccount:{namespace}:{account}",

@@ -21,6 +21,7 @@ from aiohttp import web
 
 from insource.env import Env, system_env
 from insource.local.apiserver import create_app
+from insource.local.apiserver_audit import AuditLog
 from insource.local.auth import Tokens, read_static_tokens, signing_key
 from insource.local.controllers import controllers
 from insource.local.images import ENVIRONMENT as IMAGES
@@ -55,6 +56,8 @@ class ClusterSettings:
     tls_certificate: Path | None = None
     """PEM certificate of the API server; None: plain HTTP, over which kubectl and helm send no token."""
     tls_key: Path | None = None
+    audit_log: Path | None = None
+    """Where each answered request is told; None: nowhere."""
     node_resources: Mapping[str, str] = field(default_factory=dict)
     node_labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -94,9 +97,14 @@ async def cluster(settings: ClusterSettings, env: Env) -> AsyncIterator[tuple[St
         env,
         token_issuer(tokens),
     )
-    runner = web.AppRunner(create_app(store, tokens, NodeLogs(store, node, env)), shutdown_timeout=1.0)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(persistence.close)
+        audit = None
+        if settings.audit_log is not None:
+            audit = AuditLog(settings.audit_log, env)
+            stack.callback(audit.close)
+        app = create_app(store, tokens, NodeLogs(store, node, env), audit)
+        runner = web.AppRunner(app, shutdown_timeout=1.0)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         tls = server_tls(settings)

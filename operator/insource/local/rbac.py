@@ -46,6 +46,8 @@ class _Grant:
     source: str
     rules: tuple[Object, ...]
     error: str = ""
+    gone: str = ""
+    """The role's name, if there is none of that name."""
 
 
 Caller = tuple[str, tuple[str, ...]]
@@ -95,10 +97,20 @@ class Policy:
         """Every rule that holds for the caller in a namespace, the cluster's first."""
         return [rule for grant in self._grants_of(caller, namespace) for rule in grant.rules]
 
+    def held(self, caller: Caller, namespace: str) -> tuple[list[Object], list[str]]:
+        """Every rule that holds for the caller in a namespace, and the roles that their bindings name in vain."""
+        grants = list(self._grants_of(caller, namespace))
+        return [rule for grant in grants for rule in grant.rules], [grant.gone for grant in grants if grant.gone]
+
+    def rules_of(self, kind: str, namespace: str, name: str) -> list[Object] | None:
+        """The rules of a Role or ClusterRole; None if there is none of that name."""
+        role = self._roles.get(("" if kind == "ClusterRole" else namespace, name))
+        return None if role is None else list(role.get("rules") or ())
+
     def _decide_path(self, caller: Caller, request: Request) -> Decision:
         errors = []
         for grant in self._grants_of(caller, ""):
-            if any(_covers(rule, "verbs", request.verb) and _covers_path(rule, request.path) for rule in grant.rules):
+            if any(_covers(rule, "verbs", request.verb) and covers_path(rule, request.path) for rule in grant.rules):
                 return Decision(True, f"RBAC: allowed by {grant.source}")
             errors.append(grant.error)
         return _refused(errors)
@@ -130,6 +142,7 @@ class Policy:
         role = self._roles.get(("" if of_cluster else namespace, reference["name"]))
         plural = "clusterrole" if of_cluster else "role"
         error = "" if role is not None else f'{plural}.{GROUP} "{reference["name"]}" not found'
+        gone = reference["name"] if role is None else ""
         rules = tuple((role or {}).get("rules") or ())
         for subject in binding.get("subjects") or ():
             kind, name, its = subject["kind"], subject["name"], subject.get("namespace") or namespace
@@ -138,7 +151,7 @@ class Policy:
             shown = f"{name}/{its}" if kind == "ServiceAccount" else name
             source = _source(binding, f'{kind} "{shown}"')
             subject_key = f"User:{_ACCOUNT}{its}:{name}" if kind == "ServiceAccount" else f"{kind}:{name}"
-            self._grants.setdefault((namespace, subject_key), []).append(_Grant(number, source, rules, error))
+            self._grants.setdefault((namespace, subject_key), []).append(_Grant(number, source, rules, error, gone))
 
 
 def _source(binding: Object, subject: str) -> str:
@@ -172,7 +185,8 @@ def _allows(rule: Object, request: Request) -> bool:
     )
 
 
-def _covers_path(rule: Object, path: str) -> bool:
+def covers_path(rule: Object, path: str) -> bool:
+    """Whether one of the rule's paths, which may end in `*`, is this one."""
     for pattern in rule.get("nonResourceURLs") or ():
         if pattern in ("*", path) or (pattern.endswith("*") and path.startswith(pattern.rstrip("*"))):
             return True

@@ -69,6 +69,24 @@ def compact(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+_SHORT = {
+    '"': r"\"", "\\": r"\\", "\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v",
+}  # fmt: skip
+
+
+def quoted(text: str) -> str:
+    """A text in quotes, as Go shows it: what cannot be printed is escaped."""
+    return (
+        '"' + "".join(_SHORT.get(char) or (char if char.isprintable() else _escaped(ord(char))) for char in text) + '"'
+    )
+
+
+def _escaped(code: int) -> str:
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def json_type(value: Any) -> str:
     if value is None:
         return "null"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from builtins import list as List  # noqa: N812  (the method `list` hides it inside the class)
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from insource.env import Env
@@ -17,7 +18,7 @@ from insource.local import scale
 from insource.local.builtin import builtin_kinds
 from insource.local.patches import without_orders
 from insource.local.selectors import Test, both, field_test, label_test
-from insource.local.store_admission import Admission, check_type, checked_shape, missing_manager
+from insource.local.store_admission import Admission, Guard, check_type, checked_shape, missing_manager
 from insource.local.store_deletion import NAMESPACES, Deletion
 from insource.local.store_errors import ApiError, Object, already_exists, bad_request, not_found
 from insource.local.store_kinds import KindRef, Kinds, ResourceKind
@@ -156,6 +157,7 @@ class Store:
         field_manager: str = "unknown",
         field_validation: str = "Warn",
         dry_run: bool = False,
+        guard: Guard | None = None,
     ) -> Object:
         """409 AlreadyExists, 404 missing namespace, 403 terminating namespace, 422 Invalid, 400."""
         found = self.kinds.resolve(kind)
@@ -169,13 +171,13 @@ class Store:
         if not name and metadata.get("generateName"):
             name = str(metadata["generateName"])[:58] + self.env.ids.suffix()
         key: Key = (found.ref, space, name)
+        check_namespace(self.state, found, space, name)
+        sent.setdefault("kind", found.kind)
+        new = self.admission.created(found, sent, name, space, field_validation, guard)
         present = self.state.find(key)
         if present is not None:
             terminating = bool(present["metadata"].get("deletionTimestamp"))
             raise already_exists(found.plural, found.group, name, terminating=terminating)
-        check_namespace(self.state, found, space, name)
-        sent.setdefault("kind", found.kind)
-        new = self.admission.created(found, sent, name, space, field_validation)
         self.admission.owned(found, None, new, {}, field_manager, "")
         return self._writing.created(found, key, new, dry_run=dry_run)
 
@@ -190,11 +192,12 @@ class Store:
         field_manager: str = "unknown",
         field_validation: str = "Warn",
         dry_run: bool = False,
+        guard: Guard | None = None,
     ) -> Object:
         """PUT; a metadata.resourceVersion in `obj` that is stale raises 409 Conflict (a custom kind needs one)."""
         found = self.kinds.resolve(kind)
         sent = checked_shape(obj)
-        write = Write(field_manager, subresource, field_validation, patched=False, dry_run=dry_run)
+        write = Write(field_manager, subresource, field_validation, patched=False, dry_run=dry_run, guard=guard)
         if subresource == "scale":
             return self._writing.scaled(found, self.get(found, namespace, name), sent, write)
         if subresource == "finalize" and found.ref == NAMESPACES:
@@ -205,8 +208,7 @@ class Store:
                 f"the name of the object ({sent['metadata']['name']}) does not match the name on the URL ({name})"
             )
         old = self.get(found, namespace, name)
-        self.admission.check_precondition(found, sent["metadata"], old, patched=False)
-        return self._writing.changed(found, old, sent, write)
+        return self._writing.changed(found, old, sent, self._conditional(found, sent, old, write))
 
     def patch(
         self,
@@ -221,11 +223,14 @@ class Store:
         force: bool = False,
         field_validation: str = "Warn",
         dry_run: bool = False,
+        guard: Guard | None = None,
     ) -> Object:
         """`subresource`: "", "status" or "scale". `apply` creates what is missing. 409 on ownership conflicts."""
         found = self.kinds.resolve(kind)
         quoted = printed(without_orders(patch)) if patch_type == "strategic" and isinstance(patch, dict) else ""
-        write = Write(field_manager, subresource, field_validation, patched=True, dry_run=dry_run, quoted=quoted)
+        write = Write(
+            field_manager, subresource, field_validation, patched=True, dry_run=dry_run, quoted=quoted, guard=guard
+        )
         if patch_type == "apply":
             if not field_manager or field_manager == "unknown":
                 raise missing_manager()
@@ -240,8 +245,17 @@ class Store:
             return self._writing.patched_scale(found, old, patch, patch_type, write)
         check_subresource(found, subresource)
         sent = checked_shape(after_patch(old, patch, patch_type))
-        self.admission.check_precondition(found, sent["metadata"], old, patched=True)
-        return self._writing.changed(found, old, sent, write)
+        return self._writing.changed(found, old, sent, self._conditional(found, sent, old, write))
+
+    def _conditional(self, kind: ResourceKind, sent: Object, old: Object, write: Write) -> Write:
+        """`write`, refused if `sent` was made of another version than `old`, and its writer might do it."""
+
+        def guard(wanted: Object, present: Object | None) -> None:
+            if write.guard is not None:
+                write.guard(wanted, present)
+            self.admission.check_precondition(kind, sent["metadata"], old, patched=write.patched)
+
+        return replace(write, guard=guard)
 
     def scale(self, kind: KindRef | ResourceKind, namespace: str | None, name: str) -> Object:
         """The autoscaling/v1 Scale of an object."""

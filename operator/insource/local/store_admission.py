@@ -5,7 +5,7 @@ One call per write; never stores anything itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -25,6 +25,8 @@ _SERVER_METADATA = (
 _NOT_SPEC = ("metadata", "status", "apiVersion", "kind")
 FieldValidation = str
 """`Strict`, `Warn` or `Ignore`."""
+Guard = Callable[[Object, Object | None], None]
+"""(what is asked for, defaults filled in; what is there): raises ApiError if the writer may not do that."""
 
 
 def timestamp(moment: datetime) -> str:
@@ -43,7 +45,9 @@ class Admission:
     def now(self) -> str:
         return timestamp(self.env.clock.now())
 
-    def created(self, kind: ResourceKind, obj: Object, name: str, namespace: str, validation: str) -> Object:
+    def created(
+        self, kind: ResourceKind, obj: Object, name: str, namespace: str, validation: str, guard: Guard | None = None
+    ) -> Object:
         """A new object, complete but for managedFields and resourceVersion."""
         metadata = {k: v for k, v in obj["metadata"].items() if k not in (*_SERVER_METADATA, "managedFields")}
         metadata.pop("selfLink", None)
@@ -57,7 +61,7 @@ class Admission:
         shaped = {**obj, "metadata": metadata}
         if kind.status_subresource and kind.custom:
             shaped.pop("status", None)
-        return self._shaped(kind, shaped, None, validation, obj, patched=False)
+        return self._shaped(kind, shaped, None, validation, obj, guard, patched=False)
 
     def changed(
         self,
@@ -66,6 +70,7 @@ class Admission:
         old: Object,
         subresource: str,
         validation: str,
+        guard: Guard | None = None,
         *,
         patched: bool,
         quoted: str = "",
@@ -100,7 +105,7 @@ class Admission:
                 shaped.pop("status", None)
                 if "status" in old:
                     shaped["status"] = old["status"]
-        new = self._shaped(kind, shaped, old, validation, obj, patched=patched, quoted=quoted)
+        new = self._shaped(kind, shaped, old, validation, obj, guard, patched=patched, quoted=quoted)
         if before.get("deletionTimestamp"):
             self._check_finalizers(kind, new, old)
         if subresource != "status" and _generation_rises(kind, old, new):
@@ -114,6 +119,7 @@ class Admission:
         old: Object | None,
         validation: str,
         sent: Object,
+        guard: Guard | None,
         *,
         patched: bool,
         quoted: str = "",
@@ -137,6 +143,8 @@ class Admission:
             kind.prepare(new, old)
         if not kind.custom:
             new = written(new, old, struct_of(kind.group, kind.kind))
+        if guard is not None:
+            guard({**new, "metadata": sent["metadata"]}, old)
         causes = self._metadata_causes(kind, new, old)
         if kind.check is not None:
             causes += kind.check(new, old)

@@ -81,12 +81,12 @@ def start_watch(
     watch = state.open_watch(kind.ref, namespace, test)
     if fresh:
         for obj in state.objects(kind.ref, namespace):
-            watch.offer("ADDED", None, obj)
+            watch.offer("ADDED", None, obj, {})
     if initial_events:
         watch.put(bookmark(state, kind, initial_events_end=True))
     for change in changes:
         if change.key[0] == kind.ref:
-            watch.offer(change.type, change.old, change.new)
+            watch.offer(change.type, change.old, change.new, {})
     return watch
 
 

@@ -157,8 +157,9 @@ class State:
         if self._history.maxlen == len(self._history):
             self._forgotten = self._history[0].resource_version if self._history else change.resource_version
         self._history.append(change)
+        made: dict[EventType, WatchEvent] = {}
         for watch in list(self._watches.get(change.key[0], ())):
-            watch.offer(change.type, change.old, change.new)
+            watch.offer(change.type, change.old, change.new, made)
             if watch.behind > BACKLOG:
                 error = expired(f"the watch fell {BACKLOG} events behind")
                 watch.drain()

@@ -12,7 +12,7 @@ from typing import Any
 from insource.local import managed_fields, scale
 from insource.local.builtin import finalized
 from insource.local.crds import CRD_REF, established, kind_of
-from insource.local.store_admission import Admission
+from insource.local.store_admission import Admission, Guard
 from insource.local.store_errors import ApiError, Object, conflict, not_found
 from insource.local.store_kinds import ResourceKind
 from insource.local.store_requests import (
@@ -41,6 +41,8 @@ class Write:
     """What a refusal shows of a patch, if it is not the whole object."""
     scale: str = ""
     """`scale` for a change of the object itself that came by that subresource: so its owner is noted."""
+    guard: Guard | None = None
+    """Whether the writer may do that to this very object."""
 
 
 @dataclass
@@ -68,7 +70,14 @@ class Writing:
         """The successor of `old` by an ordinary write. Raises ApiError."""
         sent.setdefault("kind", kind.kind)
         new = self.admission.changed(
-            kind, sent, old, write.subresource, write.validation, patched=write.patched, quoted=write.quoted
+            kind,
+            sent,
+            old,
+            write.subresource,
+            write.validation,
+            write.guard,
+            patched=write.patched,
+            quoted=write.quoted,
         )
         owned_by = write.scale or write.subresource
         self.admission.owned(kind, old, new, sent["metadata"], write.manager, owned_by)
@@ -107,7 +116,7 @@ class Writing:
         )
         if merged is live:
             return live
-        new = self.admission.changed(kind, merged, live, write.subresource, "Ignore", patched=True)
+        new = self.admission.changed(kind, merged, live, write.subresource, "Ignore", write.guard, patched=True)
         if entries:
             new["metadata"]["managedFields"] = entries
         return self._committed(kind, live, new, dry_run=write.dry_run)
@@ -122,7 +131,7 @@ class Writing:
             raise conflict(kind.plural, kind.group, name, uid_or_version_gone(sent))
         check_namespace(self.state, kind, key[1], name)
         config.setdefault("kind", kind.kind)
-        new = self.admission.created(kind, config, name, key[1], "Ignore")
+        new = self.admission.created(kind, config, name, key[1], "Ignore", write.guard)
         bare: Object = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {}}
         now = self.admission.now()
         entries = managed_fields.apply(bare, config, [], kind.schema, write.manager, "", now, force=force)[1]

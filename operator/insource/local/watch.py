@@ -9,7 +9,10 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
+
+import orjson
 
 from insource.local.selectors import Test
 from insource.local.store_errors import Object
@@ -26,6 +29,11 @@ class WatchEvent:
     type: EventType
     object: Object
 
+    @cached_property
+    def line(self) -> bytes:
+        """As a line of JSON: made once, for all who watch."""
+        return orjson.dumps({"type": self.type, "object": self.object}, option=orjson.OPT_APPEND_NEWLINE)
+
 
 class Watch:
     """`async for event in watch`, or `watch.drain()` for what has arrived so far. `close()` ends it."""
@@ -38,8 +46,8 @@ class Watch:
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
 
-    def offer(self, kind: EventType, old: Object | None, new: Object) -> None:
-        """A change of an object: what this watch's selectors make of it."""
+    def offer(self, kind: EventType, old: Object | None, new: Object, made: dict[EventType, WatchEvent]) -> None:
+        """A change of an object: what this watch's selectors make of it. `made`: its events, shared by all watches."""
         if self._namespace is not None and new["metadata"].get("namespace") != self._namespace:
             return
         if self._test is not None:
@@ -48,7 +56,10 @@ class Watch:
             if not was and not now:
                 return
             kind = "DELETED" if not now else "MODIFIED" if was else "ADDED"
-        self.put(WatchEvent(kind, new))
+        event = made.get(kind)
+        if event is None:
+            event = made[kind] = WatchEvent(kind, new)
+        self.put(event)
 
     def put(self, event: WatchEvent) -> None:
         """An event as it is."""
@@ -76,11 +87,21 @@ class Watch:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def wait(self) -> bool:
-        """Waits until something can be read; False once the watch is closed and empty."""
+    async def wait(self, limit_s: float | None = None) -> bool:
+        """Waits until something can be read, at most so long; False once the watch is closed and empty."""
+        loop = asyncio.get_running_loop()
+        ends = None if limit_s is None else loop.time() + limit_s
         while not self._events and not self._closed:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            if ends is not None and loop.time() >= ends:
+                return True
+            self._waiter = loop.create_future()
+            # Note: asyncio.wait_for would make a task for each event of each watch.
+            timer = None if ends is None else loop.call_at(ends, self._wake)
+            try:
+                await self._waiter
+            finally:
+                if timer is not None:
+                    timer.cancel()
         return bool(self._events)
 
     async def __aiter__(self) -> AsyncIterator[WatchEvent]:

@@ -83,7 +83,10 @@ class Operator:
         )
         queue = self.controller.queue
         self._metrics = Metrics(
-            ready=lambda: len(queue), in_flight=lambda: queue.in_flight, leads=lambda: float(self._elector.leads())
+            ready=lambda: len(queue),
+            in_flight=lambda: queue.in_flight,
+            leads=lambda: float(self._elector.leads()),
+            caches={kind.plural: cache for kind, cache in self.controller.caches.by_resource().items()},
         )
         self._elector = LeaseElector(
             client,
@@ -190,7 +193,9 @@ class Operator:
 
     def _options(self, resource: Resource) -> InformerOptions:
         labels = ""
-        if resource in self.controller.caches.children or resource is resources.PODS:
+        if resource is resources.REPLICA_SETS:
+            labels = f"{OURS},{meta.LABEL_DEPLOYMENT}"  # not those that Kubernetes makes for a vendor's Deployment
+        elif resource in self.controller.caches.children or resource is resources.PODS:
             labels = OURS
         return InformerOptions(labels=labels, relist_s=self._settings.relist_s)
 

@@ -33,11 +33,12 @@ from insource.reconciler import shapes
 SpecT = TypeVar("SpecT", bound=Spec)
 _log = structlog.get_logger(__name__)
 
-WORKLOADS = (resources.DEPLOYMENTS, resources.SERVICES, resources.CONTROLLER_REVISIONS)
+WORKLOADS = (resources.REPLICA_SETS, resources.SERVICES, resources.CONTROLLER_REVISIONS)
 """Children of a ModelDeployment, found by `LABEL_DEPLOYMENT`."""
 VENDOR_CHILDREN = (resources.DEPLOYMENTS, resources.SERVICES, resources.CONFIG_MAPS)
 """Children of a Vendor, found by `LABEL_VENDOR`."""
-CHILDREN = (*WORKLOADS, resources.CONFIG_MAPS, resources.SERVICE_ACCOUNTS)
+CHILDREN = (*WORKLOADS, resources.DEPLOYMENTS, resources.CONFIG_MAPS, resources.SERVICE_ACCOUNTS)
+_REVISION_NOTE = "deployment.kubernetes.io/revision"
 _WITH_DATA = (resources.CONTROLLER_REVISIONS, resources.CONFIG_MAPS)
 """Of these the planner looks at the data, too, now and then."""
 
@@ -80,7 +81,10 @@ def _groups_of_pod(view: PodView) -> Iterable[Hashable]:
 
 def _cache_of_children(kind: Resource) -> Cache[Packed]:
     def project(obj: Object) -> Packed:
-        obj["metadata"]["labels"] = shared_labels(obj["metadata"].get("labels") or {})
+        metadata = obj["metadata"]
+        metadata["labels"] = shared_labels(metadata.get("labels") or {})
+        # Kubernetes' own note on each new Deployment: it would be looked at as if somebody had edited it.
+        (metadata.get("annotations") or {}).pop(_REVISION_NOTE, None)
         spec = obj.get("spec")
         read = decode(spec, shapes.Replicas) if isinstance(spec, Unread) else spec
         data = _packed(obj.get("data")) if kind in _WITH_DATA else None

@@ -23,7 +23,7 @@ from insource.kube.client import ApiError, Client
 from insource.kube.events import EventRecorder
 from insource.kube.packed import Packed
 from insource.kube.resources import Key, Object, Resource
-from insource.kube.workqueue import Priority, WorkQueue
+from insource.kube.workqueue import Lane, Priority, WorkQueue
 from insource.reconciler.caches import CHILDREN, Caches, PodView, vendors_of
 from insource.reconciler.catalogue import CatalogueReconciler
 from insource.reconciler.observations import Observations
@@ -31,8 +31,8 @@ from insource.reconciler.reconcile import Reconciler, Work
 from insource.reconciler.refusals import RETRY_AT_MOST_S, RefusedError
 from insource.reconciler.statuses import StatusWriter
 
-_FOR_PEOPLE = 4
-"""Workers that only take up edits: a burst of other work keeps the rest busy."""
+_FOR_PEOPLE = {Lane.NEWEST_EDIT: 2, Lane.FRESH_EDIT: 2}
+"""Places beside the workers' own, which other work, or a change of many, may have taken."""
 _log = structlog.get_logger(__name__)
 
 
@@ -107,21 +107,10 @@ class Controller:
 
     async def run(self, workers: int) -> None:
         """Work until cancelled, on at most `workers` objects at once, and some more if a person waits for them."""
-        free = asyncio.Semaphore(workers + _FOR_PEOPLE)
-
-        def least() -> Priority:
-            return Priority.RESYNC if self.queue.in_flight < workers else Priority.EDIT
-
-        async def work_on(work: Work) -> None:
-            try:
-                await self.work_on(work)
-            finally:
-                free.release()
-
+        places = {Lane.ANY: workers, **_FOR_PEOPLE}
         async with asyncio.TaskGroup() as tasks:
             while True:
-                await free.acquire()
-                tasks.create_task(work_on(await self.queue.get(least)))
+                tasks.create_task(self.work_on(await self.queue.get(places)))
 
     async def work_on(self, work: Work) -> None:
         """One pass over one object that was taken from the queue; never raises for what the API does."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sized
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
@@ -13,8 +13,14 @@ class Metrics:
     """Counters and gauges of one operator process, in a registry of their own."""
 
     def __init__(
-        self, *, ready: Callable[[], float], in_flight: Callable[[], float], leads: Callable[[], float]
+        self,
+        *,
+        ready: Callable[[], float],
+        in_flight: Callable[[], float],
+        leads: Callable[[], float],
+        caches: Mapping[str, Sized],
     ) -> None:
+        """`caches` by the kind's plural."""
         self.registry = CollectorRegistry()
         self.writes = Counter(
             "insource_operator_writes", "Writes to the Kubernetes API.", ["kind"], registry=self.registry
@@ -26,6 +32,9 @@ class Metrics:
             ("insource_operator_leads", "1 while this process may write.", leads),
         ):
             Gauge(name, text, registry=self.registry).set_function(read)
+        held = Gauge("insource_operator_objects", "Objects that are known, by kind.", ["kind"], registry=self.registry)
+        for kind, cache in caches.items():
+            held.labels(kind).set_function(cache.__len__)
 
     def count_write(self, kind: str) -> None:
         """One write happened."""

@@ -40,6 +40,7 @@ class GatewayPoller:
         self._urls = urls
         self._waiting: dict[Key, float] = {}
         """Since when, in the order of arrival."""
+        self._arrival = asyncio.Event()
         controller.subscribe(self._reconciled)
 
     def _reconciled(self, work: Work) -> None:
@@ -55,6 +56,7 @@ class GatewayPoller:
             self._waiting.pop(key, None)
         elif unconfirmed(deployment.status, observations.gateway_versions(key)):
             self._waiting.setdefault(key, self._clock.monotonic())
+            self._arrival.set()
         else:
             self._waiting.pop(key, None)
 
@@ -62,6 +64,9 @@ class GatewayPoller:
         """Poll until cancelled."""
         everybody_due = 0.0
         while True:
+            if not self._waiting:
+                self._arrival.clear()
+                await self._arrival.wait()
             now = self._clock.monotonic()
             asked = [key for key, since in self._waiting.items() if now - since < _YOUNG_S or now >= everybody_due]
             if now >= everybody_due:
@@ -103,14 +108,20 @@ class VendorPoller:
         self._controller = controller
         self._clock = env.clock
         self._due: dict[Key, float] = {}
+        self._arrival = asyncio.Event()
+        controller.caches.vendors.subscribe(lambda *_: self._arrival.set())
 
     async def run(self) -> None:
         """Poll until cancelled."""
         while True:
+            self._arrival.clear()
             vendors = set(self._controller.caches.vendors.keys())
             self._due = {key: due for key, due in self._due.items() if key in vendors}
             now = self._clock.monotonic()
             await asyncio.gather(*(self._ask(key) for key in sorted(vendors) if self._due.get(key, now) <= now))
+            if not self._due:
+                await self._arrival.wait()
+            # Note: one that arrives meanwhile is asked within a second, with those that are due then.
             await self._clock.sleep(_VENDOR_UNRESOLVED_S)
 
     async def _ask(self, vendor: Key) -> None:

@@ -50,6 +50,8 @@ class ReplicaPoller:
 
     async def ask(self) -> None:
         """One round."""
+        if not self._unready:
+            return
         await asyncio.gather(*(self._ask(key) for key in list(islice(self._unready, _AT_ONCE))))
 
     async def _ask(self, key: Key) -> None:

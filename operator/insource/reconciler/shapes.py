@@ -38,22 +38,22 @@ class _Condition(TypedDict, total=False):
     message: str | None
 
 
-class _DeploymentStatus(TypedDict, total=False):
+class _ReplicaStatus(TypedDict, total=False):
     observedGeneration: int | None
     readyReplicas: int | None
     conditions: list[_Condition] | None
 
 
 class Replicas(TypedDict, total=False):
-    """What is looked at of a Deployment's spec by itself."""
+    """What is looked at of a ReplicaSet's or Deployment's spec by itself."""
 
     replicas: int
 
 
-class _Deployment(TypedDict, total=False):
+class _WithPods(TypedDict, total=False):
     metadata: Metadata
     spec: Unread
-    status: _DeploymentStatus | None
+    status: _ReplicaStatus | None
 
 
 class _Service(TypedDict, total=False):
@@ -92,7 +92,8 @@ class _Pod(TypedDict, total=False):
 
 _SHAPES: dict[Resource, Shape] = {
     resources.MODEL_DEPLOYMENTS: Own,
-    resources.DEPLOYMENTS: _Deployment,
+    resources.REPLICA_SETS: _WithPods,
+    resources.DEPLOYMENTS: _WithPods,
     resources.SERVICES: _Service,
     resources.CONTROLLER_REVISIONS: _ControllerRevision,
     resources.CONFIG_MAPS: _ConfigMap,

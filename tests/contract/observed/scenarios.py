@@ -9,7 +9,17 @@ from typing import Any
 
 import yaml
 
-from tests.contract.observed import applying, deleting, discovery, identity, listing, validation, watching, workloads
+from tests.contract.observed import (
+    applying,
+    auditing,
+    deleting,
+    discovery,
+    identity,
+    listing,
+    validation,
+    watching,
+    workloads,
+)
 from tests.contract.observed.observer import DEADLINE_S, Observer
 from tests.servers import ApiServer
 
@@ -42,6 +52,7 @@ SCENARIOS: dict[str, Callable[[Observer], None]] = {
     "finalizers": deleting.finalizers,
     "dependents": deleting.dependents,
     "namespaces": deleting.namespaces,
+    "audit": auditing.audit,
 }
 """Each in a namespace of its own: none sees what another has made."""
 

@@ -54,7 +54,7 @@ def _referred(source: Source, runtime: Resource[InferenceRuntimeSpec], class_: R
 
 
 def labels_of(deployment: ModelDeployment, target: InHouseTarget, revision: str) -> dict[str, str]:
-    """Labels of Deployment, pods and Service (hence EndpointSlices)."""
+    """Labels of ReplicaSet, pods and Service (hence EndpointSlices)."""
     return {
         meta.LABEL_DEPLOYMENT: deployment.name,
         meta.LABEL_BACKEND: target.backend,

@@ -16,7 +16,7 @@ _PORTS = [{"name": role, "port": port, "targetPort": port, "protocol": "TCP"} fo
 def build_service(
     owner: Resource[Any], *, name: str, labels: Mapping[str, str], selector: Mapping[str, str]
 ) -> Manifest:
-    """One Service, named like the Deployment whose pods it selects."""
+    """One Service, named like the workload whose pods it selects."""
     return manifest(
         "v1",
         "Service",

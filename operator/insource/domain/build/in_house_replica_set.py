@@ -1,4 +1,7 @@
-"""The Deployment of one in-house revision on one class."""
+"""The ReplicaSet of one in-house revision on one class.
+
+Not a Deployment: a revision's template never changes, so there is nothing to roll; docs/decisions/0015 has the figures.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,19 @@ from insource.domain.build.objects import manifest
 from insource.domain.snapshot import Manifest, ModelDeployment
 
 
-def build_in_house_deployment(
+def build_in_house_replica_set(
     deployment: ModelDeployment,
     *,
     name: str,
     labels: Mapping[str, str],
     template: Mapping[str, Any],
     replicas: int,
-    startup_timeout_s: int,
 ) -> Manifest:
     """The template unchanged, with the replicas that are wanted now."""
     selector = {key: labels[key] for key in (meta.LABEL_DEPLOYMENT, meta.LABEL_BACKEND, meta.LABEL_REVISION)}
     return manifest(
         "apps/v1",
-        "Deployment",
+        "ReplicaSet",
         name=name,
         namespace=deployment.namespace,
         labels=labels,
@@ -31,8 +33,6 @@ def build_in_house_deployment(
         body={
             "spec": {
                 "replicas": replicas,
-                "revisionHistoryLimit": 0,
-                "progressDeadlineSeconds": startup_timeout_s + 60,
                 "selector": {"matchLabels": selector},
                 "template": template,
             }

@@ -10,24 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.binaries import binaries
-from tests.cluster.control_plane import control_plane
-from tests.cluster.operators import ROOT, OperatorCluster, operator_cluster
+from insource.kube.resources import REPLICA_SETS
+from tests.operators.cluster import ROOT, OperatorCluster
 from tests.servers import APPLY, MERGE
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
 NAME = "modeldeployments.insource.dev"
 CRD = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{NAME}"
 STATUS_WRITES = 12
 """More than any object needs from its creation to Ready."""
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorCluster]:
-    folder = tmp_path_factory.mktemp("crds")
-    users = ("operator", "operator-b", "gateway")
-    with control_plane(folder, binaries(), users) as plane, operator_cluster(plane, folder) as running:
-        yield running
 
 
 def ours() -> dict[str, Any]:
@@ -89,18 +80,18 @@ def test_a_newer_operator_does_not_write_for_ever_what_an_older_crd_drops(cluste
         with cluster.operator(), served(cluster, older):
             cluster.create(namespace, "a")
             position = cluster.audit.position()
-            cluster.wait(lambda: bool(cluster.children(namespace, "deployments")), "a Deployment")
+            cluster.wait(lambda: bool(cluster.children(namespace, REPLICA_SETS)), "a ReplicaSet")
             cluster.rest()
             statuses = [each for each in cluster.work(position) if each.resource == "modeldeployments/status"]
             assert len(statuses) <= STATUS_WRITES
             before = cluster.audit.position()
             cluster.rest()
             assert cluster.work(before) == []
-        deployments = [each["metadata"]["uid"] for each in cluster.children(namespace, "deployments")]
-        # The CRD is upgraded, the operator comes again: the same Deployment, and the status whole.
+        replica_sets = [each["metadata"]["uid"] for each in cluster.children(namespace, REPLICA_SETS)]
+        # The CRD is upgraded, the operator comes again: the same ReplicaSet, and the status whole.
         with cluster.operator():
             cluster.wait_ready(namespace, "a")
             path = cluster.path(namespace, "a")
             cluster.wait(lambda: bool(cluster.api.ok("GET", path)["status"].get("revisions")), "the whole status")
             cluster.rest()
-        assert [each["metadata"]["uid"] for each in cluster.children(namespace, "deployments")] == deployments
+        assert [each["metadata"]["uid"] for each in cluster.children(namespace, REPLICA_SETS)] == replica_sets
