@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.cluster.binaries import binaries
+from tests.cluster.control_plane import control_plane
+from tests.conftest import USERS
 from tests.contract.observed.scenarios import SCENARIOS, golden, observe, prepare
-from tests.servers import ApiServer
+from tests.servers import ApiServer, embedded_server, real_server
 
 GOLDEN = golden()
 
 
-@pytest.fixture(scope="session")
-def seen(api: ApiServer) -> Any:
+@pytest.fixture(scope="module", params=["embedded", pytest.param("real", marks=pytest.mark.cluster)])
+def unused(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """A server that nobody else asks, as the recorded one was: how far back a watch can begin depends on the others."""
+    folder = tmp_path_factory.mktemp("observed")
+    if request.param == "embedded":
+        with embedded_server(folder, USERS) as server:
+            yield server
+    else:
+        with control_plane(folder, binaries(), USERS) as plane, real_server(plane) as server:
+            yield server
+
+
+@pytest.fixture(scope="module")
+def seen(unused: ApiServer) -> Any:
     """What this server answered, scenario by scenario, each asked once."""
-    prepare(api)
+    prepare(unused)
     found: dict[str, Any] = {}
 
     def of(scenario: str) -> dict[str, Any]:
         if scenario not in found:
             try:
-                found[scenario] = observe(api, scenario)
+                found[scenario] = observe(unused, scenario)
             except Exception as error:  # the scenario's other observations must fail as well, and say why
                 found[scenario] = error
         if isinstance(found[scenario], Exception):

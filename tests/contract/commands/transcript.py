@@ -42,8 +42,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r'(resourceVersion[\\": ]+)\d+', r"\1<rv>"),
         (r"(Resource Version: +|resource version to be \d+, was )\d+", r"\1<rv>"),
         (r"(modifiedAt=)\d+", r"\1<time>"),
-        # The client's own log of a watch that it has ended itself: now and then, by a race within it.
-        (r"^[IWE]\d{4} .*reflector\.go.*(context canceled|context deadline exceeded|very short watch).*\n", ""),
+        # The client's own log of a watch or an answer that it has ended itself: now and then, by a race within it.
+        (r"^[IWE]\d{4} .*(reflector|request)\.go.*(context canceled|deadline exceeded|very short watch).*\n", ""),
         (r"^[IWE]\d{4} [\d:.]+ +\d+ (\w+\.go):\d+\]", r"<log> \1]"),
         (r"https://127\.0\.0\.1:\d+", "<server>"),
         (r"127\.0\.0\.1:\d+", "<address>"),
