@@ -22,6 +22,7 @@ import click
 import uvloop
 from rich.console import Console
 
+from bench.load.api import admitting, admitting_operator
 from bench.reconcile_cluster import BenchCluster, serve
 from bench.report import ROOT, Figure, percentile, show, write
 from insource import __version__
@@ -141,8 +142,11 @@ def kopf_peer(_kubeconfig: Path, _gateway: str, _folder: Path) -> list[str]:
 
 
 async def measure(objects: int, command: object, timeout_s: float, apart: tuple[str, ...] = _APART) -> Run:
-    """Start with nothing, create `objects` at once, converge, edit some, restart."""
-    cluster = BenchCluster(system_env())
+    """Start with nothing, create `objects` at once, converge, edit some, restart.
+
+    Ours has its role; the peer has none, so it may do everything.
+    """
+    cluster = BenchCluster(system_env(), admitting if command is kopf_peer else admitting_operator)
     run = Run(objects, apart)
     with tempfile.TemporaryDirectory(prefix="insource-bench-") as name:
         folder = Path(name)
@@ -315,7 +319,7 @@ def figures_of(run: Run, peer: Run | None) -> list[Figure]:
     if run.burst_latencies_ms:
         burst = percentile(run.burst_latencies_ms, 0.5)
         name = f"edit to first write among {min(BURST, n // 2)} others, p50"
-        peers = of_peer(lambda p: percentile(p.burst_latencies_ms, 0.5) if p.burst_latencies_ms else 0.0)
+        peers = of_peer(lambda p: percentile(p.burst_latencies_ms, 0.5)) if peer and peer.burst_latencies_ms else None
         rows.append(figure(name, burst, "ms", "", peers))
     rows += [
         figure(f"writes of {kind}", count / n, "per object", "", None) for kind, count in sorted(run.writes.items())

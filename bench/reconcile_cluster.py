@@ -17,10 +17,12 @@ from typing import Any
 
 from aiohttp import web
 
-from bench.load.api import admitting_operator, prepared_store, serving, write_kubeconfig
+from bench.load.api import prepared_store, serving, write_kubeconfig
 from insource.api.meta import SYSTEM_NAMESPACE
 from insource.env import Env
 from insource.local.apiserver import create_app
+from insource.local.auth import Tokens
+from insource.local.store import Store
 
 MDEPS = ("insource.dev", "modeldeployments")
 WORKLOADS = ("replicasets", "deployments")
@@ -34,9 +36,9 @@ _PATH = re.compile(r"^/apis?/(?:[^/]+/)?v[^/]+/(?:namespaces/[^/]+/)?([^/]+)(?:/
 class BenchCluster:
     """Counts the writes that come by HTTP, and knows which ModelDeployments are done."""
 
-    def __init__(self, env: Env) -> None:
+    def __init__(self, env: Env, admit: Callable[[Store, Env], Tokens]) -> None:
         self.store = prepared_store(env, (f"team-{number}" for number in range(NAMESPACES)), history=400_000)
-        self.tokens = admitting_operator(self.store, env)
+        self.tokens = admit(self.store, env)
         self.writes: Counter[str] = Counter()
         self.first_write: dict[str, float] = {}
         self.done: set[str] = set()
