@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.load.api import admitting_operator
 from bench.reconcile_cluster import BenchCluster, serve
 
 from insource.api.kinds import Misfit
@@ -39,7 +40,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 async def test_additions_changes_and_deletions_reach_the_caches_and_nothing_is_written(tmp_path: Path) -> None:
-    cluster, caches, env = BenchCluster(system_env()), Caches(), system_env()
+    cluster, caches, env = BenchCluster(system_env(), admitting_operator), Caches(), system_env()
     by_kopf = {kind: caches.by_resource()[kind] for kind in BY_KOPF}
     started: list[bool] = []
     async with serve(cluster, tmp_path) as (kubeconfig, _), await connect(str(kubeconfig), env) as client:
@@ -72,7 +73,7 @@ async def test_additions_changes_and_deletions_reach_the_caches_and_nothing_is_w
 
 
 async def test_an_object_that_does_not_fit_does_not_end_the_watch(tmp_path: Path) -> None:
-    cluster, caches, env = BenchCluster(system_env()), Caches(), system_env()
+    cluster, caches, env = BenchCluster(system_env(), admitting_operator), Caches(), system_env()
     crds = ("apiextensions.k8s.io", "customresourcedefinitions")
     crd = copy.deepcopy(cluster.store.get(crds, None, "vendors.insource.dev"))
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
+from bench.load.api import admitting_operator
 from bench.reconcile_cluster import BenchCluster, serve
 
 from insource.env import system_env
@@ -134,7 +135,7 @@ class Frozen(BenchCluster):
     """An API server that at a word takes requests and answers none."""
 
     def __init__(self) -> None:
-        super().__init__(system_env())
+        super().__init__(system_env(), admitting_operator)
         self.frozen = False
         self.swallowed: Counter[str] = Counter()
 

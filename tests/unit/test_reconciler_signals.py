@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.load.api import admitting_operator
 from bench.reconcile_cluster import BenchCluster, serve
 
 from insource.env import system_env
@@ -38,7 +39,7 @@ async def _start(kubeconfig: Path, gateway: str, folder: Path, identity: str) ->
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_releases_the_lease_and_ends_with_zero(number: signal.Signals, tmp_path: Path) -> None:
-    cluster = BenchCluster(system_env())
+    cluster = BenchCluster(system_env(), admitting_operator)
     async with serve(cluster, tmp_path) as (kubeconfig, gateway):
         process = await _start(kubeconfig, gateway, tmp_path, "one")
         try:
