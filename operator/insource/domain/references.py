@@ -81,6 +81,12 @@ def allows(vendor: Vendor, deployment: ModelDeployment | Misfit) -> bool:
     return bool(wanted) and all(deployment.labels.get(key) == value for key, value in wanted.items())
 
 
+def asked_of(target: InHouseTarget) -> str:
+    """What a replica asks the scheduler for beside CPU and memory, in words; empty if it is nothing."""
+    resource = target.class_.spec.resource_name
+    return f"{target.count} {resource} a replica" if resource else ""
+
+
 def _target(backend: Backend, snapshot: DeploymentSnapshot) -> Target | Problem:
     if backend.in_house is not None:
         return _in_house(backend.name, backend.in_house, snapshot.deployment, snapshot.catalogue)

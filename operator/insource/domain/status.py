@@ -13,7 +13,9 @@ from typing import Any
 
 from insource.api import conditions as c
 from insource.api.conditions import Condition
-from insource.domain.problem import Problem
+from insource.domain.pod_troubles import NO_TROUBLE, Trouble
+from insource.domain.problem import PODS_REFUSED, Problem
+from insource.domain.scheduling import schedulable
 from insource.domain.snapshot import Event, Manifest
 
 GATEWAYS_PATIENCE_S = 30.0
@@ -39,9 +41,9 @@ class InHouseState:
     class_: str
     ready: int
     desired: int
-    unschedulable: str = ""
-    """The scheduler's or the quota's own words."""
-    trouble: str = ""
+    unscheduled: Trouble = NO_TROUBLE
+    """What keeps its replicas from a node, with the class, in the scheduler's or the quota's own words."""
+    trouble: Trouble = NO_TROUBLE
     """Why its containers cannot run."""
 
 
@@ -194,7 +196,8 @@ def _conditions(facts: Facts, before: Mapping[str, Mapping[str, Any]]) -> list[C
         aspects.append(_credentials(facts))
     aspects.append(_traffic_applied(facts))
     if facts.in_house is not None:
-        aspects.append(_schedulable(facts.in_house, before.get(c.SCHEDULABLE)))
+        all_ready = facts.in_house.ready >= facts.in_house.desired
+        aspects.append(schedulable(facts.in_house.unscheduled, before.get(c.SCHEDULABLE), all_ready=all_ready))
     was_ready = before.get(c.READY, {}).get("status") == c.TRUE
     return [*_summary(facts, {item.type: item for item in aspects}, was_ready=was_ready), *aspects]
 
@@ -210,6 +213,8 @@ def _summary(facts: Facts, aspects: Mapping[str, Condition], *, was_ready: bool)
     if obstacle is None:
         return [_ready(facts)]
     reason, message = obstacle
+    if reason == PODS_REFUSED:
+        return c.stalled(reason, message)
     return [Condition(c.READY, c.FALSE, reason, message), Condition(c.RECONCILING, c.TRUE, reason, message)]
 
 
@@ -258,8 +263,8 @@ def _backends_available(facts: Facts) -> Condition:
 def _model_loaded(state: InHouseState) -> Condition:
     if state.ready > 0:
         return Condition(c.MODEL_LOADED, c.TRUE, "Loaded", "a replica has loaded the model")
-    if state.trouble:
-        return Condition(c.MODEL_LOADED, c.FALSE, "ReplicaFailing", state.trouble)
+    if state.trouble.reason:
+        return Condition(c.MODEL_LOADED, c.FALSE, state.trouble.reason, state.trouble.words)
     if state.desired == 0:
         return Condition(c.MODEL_LOADED, c.UNKNOWN, "Off", "there is no replica to load it")
     return Condition(c.MODEL_LOADED, c.UNKNOWN, "Loading", "no replica has loaded the model yet")
@@ -280,14 +285,6 @@ def _traffic_applied(facts: Facts) -> Condition:
     if facts.traffic_confirmed:
         return Condition(c.TRAFFIC_APPLIED, c.TRUE, "Applied", f"every gateway has applied version {version}")
     return Condition(c.TRAFFIC_APPLIED, c.UNKNOWN, "Applying", f"not every gateway has applied version {version} yet")
-
-
-def _schedulable(state: InHouseState, before: Mapping[str, Any] | None) -> Condition:
-    if state.unschedulable:
-        return Condition(c.SCHEDULABLE, c.FALSE, "Unschedulable", f'class "{state.class_}": {state.unschedulable}')
-    if state.ready >= state.desired or (before is not None and before["status"] != c.UNKNOWN):
-        return Condition(c.SCHEDULABLE, c.TRUE, "Scheduled", "nothing keeps a replica from its place")
-    return Condition(c.SCHEDULABLE, c.UNKNOWN, "Scheduling", "replicas are on their way to a node")
 
 
 def _backends(states: Iterable[BackendState], previous: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
