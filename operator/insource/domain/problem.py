@@ -14,6 +14,8 @@ class Problem:
 
 
 INVALID_SPEC = "InvalidSpec"
+POD_CONFLICT = "PodConflict"
+"""A backend's pod settings say something else than its AcceleratorClass."""
 QUOTA_EXCEEDED = "QuotaExceeded"
 """A ResourceQuota keeps the API server from taking one of our objects."""
 PODS_REFUSED = "PodsRefused"

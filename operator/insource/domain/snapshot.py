@@ -40,6 +40,10 @@ class Settings:
     system_namespace: str = meta.SYSTEM_NAMESPACE
     max_body_bytes: int = 32 * 1024 * 1024
     revision_history_limit: int = 5
+    image_registry: str = ""
+    """Prefix that takes the place of the registry's host in the runtimes' images; empty: as the runtimes say."""
+    image_pull_secrets: tuple[str, ...] = ()
+    """Of every pod that we render."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,9 +138,10 @@ def events_between(previous: Mapping[str, Any], new: Mapping[str, Any]) -> tuple
     moved = _moved(previous.get("traffic"), new.get("traffic"))
     if moved:
         events.append(Event("Normal", "TrafficMoved", moved))
+    stalled_by = {item["reason"] for item in new["conditions"] if item["type"] == c.STALLED}
     for item in new["conditions"]:
         type_ = _event_type(item, before.get(item["type"], {}))
-        if type_:
+        if type_ and (item["type"] == c.STALLED or item["reason"] not in stalled_by):  # told once
             events.append(Event(type_, item["reason"], item["message"]))
     return tuple(events)
 
