@@ -154,7 +154,7 @@ def test_pod_settings_are_part_of_the_revision_only_if_there_are_any() -> None:
 
 
 def test_the_revision_of_those_who_use_none_of_it_is_that_of_earlier_releases() -> None:
-    world = World(with_pod())
+    world = World(with_pod(count=2))
     world.settle()
     assert world.names("ReplicaSet") == ["dictation-inhouse-nvidia-l4-ddfc1c7071"]
 
