@@ -96,6 +96,7 @@ def _in_house_state(
         ready=child.ready if child else 0,
         desired=snapshot.deployment.spec.replicas,
         unscheduled=unscheduled,
+        scheduler=class_.spec.scheduler_name,
         trouble=first_trouble(_troubles(pods, resolved.primary.startup_timeout_s)),
     )
 

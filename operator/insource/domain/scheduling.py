@@ -50,13 +50,17 @@ def told(trouble: Trouble, class_: str, asked: str, before: Mapping[str, Any]) -
     return Trouble(trouble.reason, published if same and _reasons(published) == _reasons(message) else message)
 
 
-def schedulable(trouble: Trouble, before: Mapping[str, Any] | None, *, all_ready: bool) -> Condition:
-    """The condition; `trouble` as `told` gives it."""
+def schedulable(
+    trouble: Trouble, before: Mapping[str, Any] | None, *, all_ready: bool, scheduler: str = ""
+) -> Condition:
+    """The condition; `trouble` as `told` gives it, `scheduler` if it is not the cluster's own."""
     if trouble.reason:
         return Condition(c.SCHEDULABLE, c.FALSE, trouble.reason, trouble.words)
     if all_ready or (before is not None and before["status"] != c.UNKNOWN):
         return Condition(c.SCHEDULABLE, c.TRUE, "Scheduled", "nothing keeps a replica from its place")
-    return Condition(c.SCHEDULABLE, c.UNKNOWN, "Scheduling", "replicas are on their way to a node")
+    # A scheduler that does not run says nothing; its name is all that can help.
+    whose = f' by scheduler "{scheduler}"' if scheduler else ""
+    return Condition(c.SCHEDULABLE, c.UNKNOWN, "Scheduling", f"replicas are on their way to a node{whose}")
 
 
 def _reasons(message: str) -> frozenset[str]:

@@ -45,6 +45,8 @@ class InHouseState:
     """What keeps its replicas from a node, with the class, in the scheduler's or the quota's own words."""
     trouble: Trouble = NO_TROUBLE
     """Why its containers cannot run."""
+    scheduler: str = ""
+    """Who gives its pods a node, if it is not the cluster's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +199,15 @@ def _conditions(facts: Facts, before: Mapping[str, Mapping[str, Any]]) -> list[C
         aspects.append(_credentials(facts))
     aspects.append(_traffic_applied(facts))
     if facts.in_house is not None:
-        all_ready = facts.in_house.ready >= facts.in_house.desired
-        aspects.append(schedulable(facts.in_house.unscheduled, before.get(c.SCHEDULABLE), all_ready=all_ready))
+        state = facts.in_house
+        aspects.append(
+            schedulable(
+                state.unscheduled,
+                before.get(c.SCHEDULABLE),
+                all_ready=state.ready >= state.desired,
+                scheduler=state.scheduler,
+            )
+        )
     was_ready = before.get(c.READY, {}).get("status") == c.TRUE
     return [*_summary(facts, {item.type: item for item in aspects}, was_ready=was_ready), *aspects]
 
