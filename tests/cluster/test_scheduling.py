@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -306,13 +306,12 @@ def test_a_scheduler_that_does_not_run_is_named(cluster: OperatorCluster) -> Non
             "Unknown",
             'replicas are on their way to a node by scheduler "volcano"',
         )
-        assert _waits(lambda: cluster.api.ok("GET", f"/api/v1/namespaces/{namespace}/pods")["items"], cluster)
+        _wait_for_a_pod(cluster, namespace)
         assert _one_pod(cluster, namespace)["spec"]["schedulerName"] == "volcano"
 
 
-def _waits(found: Callable[[], Any], cluster: OperatorCluster) -> bool:
-    cluster.wait(lambda: bool(found()), "a pod")
-    return True
+def _wait_for_a_pod(cluster: OperatorCluster, namespace: str) -> None:
+    cluster.wait(lambda: bool(cluster.api.ok("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]), "a pod")
 
 
 def test_dynamic_resource_allocation(cluster: OperatorCluster) -> None:
@@ -358,6 +357,8 @@ def test_a_claim_template_that_is_missing(cluster: OperatorCluster) -> None:
         cluster.namespace("dra-missing") as namespace,
     ):
         put(cluster, namespace, model_deployment("a", class_))
-        cluster.wait(lambda: bool(cluster.api.ok("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]), "pod")
-        import time; time.sleep(5); print(_one_pod(cluster, namespace)["status"], conditions(cluster, namespace))
-        unschedulable(cluster, namespace, "Unschedulable", "resource claim")
+        _wait_for_a_pod(cluster, namespace)
+        # The scheduler does not look at such a pod, and says nothing.
+        assert conditions(cluster, namespace)["Schedulable"]["message"] == (
+            'replicas are on their way to a node; they need a ResourceClaimTemplate "missing" in this namespace'
+        )

@@ -123,10 +123,19 @@ def test_a_scheduler_without_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "ready"),
-    [({}, 0), ({"readyReplicas": 2, "observedGeneration": 4}, 0), ({"readyReplicas": 2, "observedGeneration": 5}, 2)],
+    ("status", "of_deployment", "of_replica_set"),
+    [
+        ({}, 0, 0),
+        ({"readyReplicas": 2, "observedGeneration": 4}, 0, 2),
+        ({"readyReplicas": 2, "observedGeneration": 5}, 2, 2),
+        ({"readyReplicas": 9, "observedGeneration": 4}, 0, 3),
+    ],
+    ids=["none", "before", "now", "scaled-down"],
 )
-def test_readiness_counts_only_for_the_present_generation(status: dict[str, Any], ready: int) -> None:
-    live = {"kind": "ReplicaSet", "metadata": {"name": "d", "generation": 5}, "spec": {"replicas": 2}, "status": status}
-    child = child_of(live)
-    assert (child.ready, child.desired, child.live) == (ready, 2, None)
+def test_readiness_counts_for_the_present_template(
+    status: dict[str, Any], of_deployment: int, of_replica_set: int
+) -> None:
+    for kind, ready in (("Deployment", of_deployment), ("ReplicaSet", of_replica_set)):
+        live = {"kind": kind, "metadata": {"name": "d", "generation": 5}, "spec": {"replicas": 3}, "status": status}
+        child = child_of(live)
+        assert (child.ready, child.desired, child.live) == (ready, 3, None)

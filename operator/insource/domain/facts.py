@@ -93,10 +93,10 @@ def _in_house_state(
     unscheduled = told(first_trouble(troubles), class_.name, asked_of(resolved.primary), before)
     return InHouseState(
         class_=class_.name,
+        class_spec=class_.spec,
         ready=child.ready if child else 0,
         desired=snapshot.deployment.spec.replicas,
         unscheduled=unscheduled,
-        scheduler=class_.spec.scheduler_name,
         trouble=first_trouble(_troubles(pods, resolved.primary.startup_timeout_s)),
     )
 

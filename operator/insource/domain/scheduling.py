@@ -12,6 +12,7 @@ from typing import Any
 
 from insource.api import conditions as c
 from insource.api import meta
+from insource.api.accelerator_class import AcceleratorClassSpec
 from insource.api.conditions import Condition
 from insource.domain.pod_troubles import NO_TROUBLE, Trouble
 from insource.domain.problem import PODS_REFUSED, QUOTA_EXCEEDED
@@ -51,16 +52,22 @@ def told(trouble: Trouble, class_: str, asked: str, before: Mapping[str, Any]) -
 
 
 def schedulable(
-    trouble: Trouble, before: Mapping[str, Any] | None, *, all_ready: bool, scheduler: str = ""
+    trouble: Trouble, before: Mapping[str, Any] | None, *, all_ready: bool, class_: AcceleratorClassSpec
 ) -> Condition:
-    """The condition; `trouble` as `told` gives it, `scheduler` if it is not the cluster's own."""
+    """The condition; `trouble` as `told` gives it."""
     if trouble.reason:
         return Condition(c.SCHEDULABLE, c.FALSE, trouble.reason, trouble.words)
     if all_ready or (before is not None and before["status"] != c.UNKNOWN):
         return Condition(c.SCHEDULABLE, c.TRUE, "Scheduled", "nothing keeps a replica from its place")
-    # A scheduler that does not run says nothing; its name is all that can help.
-    whose = f' by scheduler "{scheduler}"' if scheduler else ""
-    return Condition(c.SCHEDULABLE, c.UNKNOWN, "Scheduling", f"replicas are on their way to a node{whose}")
+    return Condition(c.SCHEDULABLE, c.UNKNOWN, "Scheduling", f"replicas are on their way to a node{_needs(class_)}")
+
+
+def _needs(class_: AcceleratorClassSpec) -> str:
+    """What a pod waits for without a word, if it is not there: seen on a real scheduler."""
+    whose = f' by scheduler "{class_.scheduler_name}"' if class_.scheduler_name else ""
+    template = class_.resource_claim_template
+    claim = f'; they need a ResourceClaimTemplate "{template}" in this namespace' if template else ""
+    return whose + claim
 
 
 def _reasons(message: str) -> frozenset[str]:

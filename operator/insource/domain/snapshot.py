@@ -72,7 +72,7 @@ class Child:
     desired: int = 0
     """ReplicaSet or Deployment: spec.replicas."""
     ready: int = 0
-    """ReplicaSet or Deployment: status.readyReplicas (0 until its generation has been observed)."""
+    """ReplicaSet or Deployment: status.readyReplicas (of a Deployment 0 until its generation has been observed)."""
     message: str = ""
     """ReplicaSet or Deployment: why it cannot create pods (ReplicaFailure: a quota's own words)."""
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -246,7 +246,7 @@ def child_of(obj: Mapping[str, Any], *, keep_live: bool = False) -> Child:
         applied=(metadata.get("annotations") or NOTHING).get(meta.ANNOTATION_APPLIED, ""),
         labels=metadata.get("labels") or NOTHING,
         desired=int(spec.get("replicas", 1)) if has_pods else 0,
-        ready=_ready_replicas(status) if has_pods and observed else 0,
+        ready=_ready_replicas(kind, spec, status, observed=observed) if has_pods else 0,
         message=_replica_failure(status) if has_pods else "",
         data=obj.get("data") or NOTHING if is_revision or kind == "ConfigMap" else NOTHING,
         order=int(obj.get("revision", 0)) if is_revision else 0,
@@ -254,8 +254,12 @@ def child_of(obj: Mapping[str, Any], *, keep_live: bool = False) -> Child:
     )
 
 
-def _ready_replicas(status: Mapping[str, Any]) -> int:
-    return int(status.get("readyReplicas") or 0)
+def _ready_replicas(kind: str, spec: Mapping[str, Any], status: Mapping[str, Any], *, observed: bool) -> int:
+    """Of a Deployment, only those of the present template. A ReplicaSet's never changes: scaling makes none unready."""
+    ready = int(status.get("readyReplicas") or 0)
+    if kind == "ReplicaSet":
+        return min(ready, int(spec.get("replicas", 1)))
+    return ready if observed else 0
 
 
 def _replica_failure(status: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from insource.api import conditions as c
+from insource.api.accelerator_class import AcceleratorClassSpec
 from insource.api.conditions import Condition
 from insource.domain.pod_troubles import NO_TROUBLE, Trouble
 from insource.domain.problem import PODS_REFUSED, Problem
@@ -39,14 +40,13 @@ class InHouseState:
     """What is known of the wanted in-house revision."""
 
     class_: str
+    class_spec: AcceleratorClassSpec
     ready: int
     desired: int
     unscheduled: Trouble = NO_TROUBLE
     """What keeps its replicas from a node, with the class, in the scheduler's or the quota's own words."""
     trouble: Trouble = NO_TROUBLE
     """Why its containers cannot run."""
-    scheduler: str = ""
-    """Who gives its pods a node, if it is not the cluster's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +205,7 @@ def _conditions(facts: Facts, before: Mapping[str, Mapping[str, Any]]) -> list[C
                 state.unscheduled,
                 before.get(c.SCHEDULABLE),
                 all_ready=state.ready >= state.desired,
-                scheduler=state.scheduler,
+                class_=state.class_spec,
             )
         )
     was_ready = before.get(c.READY, {}).get("status") == c.TRUE
