@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 LABEL_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 SUBDOMAIN_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 DURATION_PATTERN = r"^([0-9]{1,6}(ms|s|m|h))+$"
 DECIMAL_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?$"
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"

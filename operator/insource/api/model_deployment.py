@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from insource.api.conditions import StatusModel
 from insource.api.fields import SET, Duration, Label, ModelId, Money, ObjectName, Spec, listed_by, rule, rules
+from insource.api.pod import PodSettings
 from insource.wire.vocabulary import Modality
 
 SERVING_CLASS_DEFAULT = "cpu"
@@ -37,6 +38,8 @@ class InHouse(Spec):
     """Requests that one replica serves at once; absent: the model's profile for the class, else the runtime's."""
     startup_timeout: Duration | None = None
     """How long a server may take until it answers its health check; absent: the runtime's startupBudget."""
+    pod: PodSettings | None = None
+    """What its pods have beside what we render."""
 
 
 class VendorBackend(Spec):

@@ -52,6 +52,8 @@ def run(program: Coroutine[Any, Any, None]) -> None:
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, help="Health and metrics.")
 @click.option("--public-url", default="", help="Base URL of the gateway for clients; shown in statuses.")
 @click.option("--lease-namespace", default="insource-system", show_default=True)
+@click.option("--image-registry", default="", help="Prefix in the place of the registry's host in runtimes' images.")
+@click.option("--image-pull-secret", "image_pull_secrets", multiple=True, help="Of every pod; may be repeated.")
 def operator(**flags: Any) -> None:
     """Run the operator."""
     from insource.reconciler.app import run_operator

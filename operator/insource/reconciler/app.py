@@ -73,6 +73,8 @@ class Operator:
                 ledger_url=settings.ledger_url,
                 gateway_url=settings.public_url,
                 system_namespace=settings.lease_namespace,
+                image_registry=settings.image_registry,
+                image_pull_secrets=settings.image_pull_secrets,
             ),
             identity=settings.identity,
             gateway_urls=settings.gateway_urls,

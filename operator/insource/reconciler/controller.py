@@ -13,6 +13,7 @@ import structlog
 
 from insource.api import meta
 from insource.api.kinds import Misfit
+from insource.domain.pod_troubles import NO_TROUBLE, Trouble
 from insource.domain.problem import Problem
 from insource.domain.snapshot import Settings
 from insource.env import Env
@@ -227,8 +228,10 @@ class Controller:
         self.queue.add(Work(kind, key.namespace, key.name), priority)
 
 
-def _troubles(view: PodView | None) -> tuple[str, str]:
-    return ("", "") if view is None else (view.pod.unschedulable, view.pod.trouble)
+def _troubles(view: PodView | None) -> tuple[Trouble, Trouble, float | None]:
+    if view is None:
+        return NO_TROUBLE, NO_TROUBLE, None
+    return view.pod.unscheduled, view.pod.trouble, view.pod.unanswered_s
 
 
 def _synced(cache: Cache[Any]) -> bool:

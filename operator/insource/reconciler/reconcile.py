@@ -10,6 +10,7 @@ from insource.api import meta
 from insource.api.kinds import Misfit
 from insource.api.kinds import Resource as Parsed
 from insource.domain.plan import plan_deployment, plan_misfit, plan_namespace, plan_vendor
+from insource.domain.pod_troubles import REPLICA_FAILING, Trouble
 from insource.domain.problem import Problem
 from insource.domain.snapshot import (
     DeploymentSnapshot,
@@ -259,7 +260,9 @@ class Reconciler:
     def _pod(self, key: Key, view: PodView) -> Pod:
         """The pod; where the kubelet has nothing against it, with its adapter's own words."""
         told = self._observations.unready(key)
-        return replace(view.pod, trouble=told) if told and not view.pod.trouble else view.pod
+        if not told or view.pod.trouble.reason:
+            return view.pod
+        return replace(view.pod, trouble=Trouble(REPLICA_FAILING, told))
 
     def _now(self) -> str:
         return self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")

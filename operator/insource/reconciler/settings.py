@@ -31,5 +31,9 @@ class OperatorSettings:
     workers: int = 8
     """ModelDeployments that are worked on at once."""
     relist_s: float = 600.0
+    image_registry: str = ""
+    """Prefix that takes the place of the registry's host in the runtimes' images."""
+    image_pull_secrets: tuple[str, ...] = ()
+    """Secrets, in each namespace with our pods, by which images are pulled."""
     catalogue: bool = True
     """Apply the built-in catalogue at the start."""

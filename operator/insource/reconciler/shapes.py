@@ -85,8 +85,13 @@ class _PodStatus(TypedDict, total=False):
     containerStatuses: list[dict[str, Any]] | None
 
 
+class _PodSpec(TypedDict, total=False):
+    schedulingGates: list[dict[str, Any]] | None
+
+
 class _Pod(TypedDict, total=False):
     metadata: Metadata
+    spec: _PodSpec
     status: _PodStatus | None
 
 
