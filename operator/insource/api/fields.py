@@ -35,6 +35,10 @@ Quantity = Annotated[str, Field(max_length=32, pattern=QUANTITY_PATTERN)]
 """A Kubernetes quantity, such as `500m` or `2Gi`; always text here."""
 Date = Annotated[str, Field(max_length=10, pattern=DATE_PATTERN)]
 """A day, UTC, from its first moment."""
+FilePath = Annotated[
+    str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$")
+]
+"""A relative path of plain names that begin with a letter, a digit or `_`: it cannot leave its folder."""
 Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
 
 _DURATION_PART = re.compile(r"([0-9]+)(ms|s|m|h)")

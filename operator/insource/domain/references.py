@@ -14,6 +14,7 @@ from insource.api.fields import duration_s
 from insource.api.inference_runtime import InferenceRuntimeSpec
 from insource.api.kinds import Misfit, Resource
 from insource.api.model_deployment import Accelerator, Backend, InHouse
+from insource.domain.delivery import delivery_problem
 from insource.domain.problem import Problem
 from insource.domain.snapshot import Catalogue, DeploymentSnapshot, ModelDeployment, Vendor
 
@@ -30,6 +31,8 @@ class InHouseTarget:
     count: int
     slots: int
     startup_timeout_s: int
+    credentials_secret: str = ""
+    """Secret for the download of the model; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,13 @@ def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue
             "WrongModality",
             f'{where}: InferenceRuntime "{runtime.name}" does not serve {modality}; choose another runtime',
         )
+    credentials = wanted.source_credentials
+    undeliverable = delivery_problem(source, runtime.spec, has_credentials=credentials is not None)
+    if undeliverable:
+        return Problem(
+            "DeliveryNotPossible",
+            f'{where}: CatalogModel "{model.name}" on InferenceRuntime "{runtime.name}": {undeliverable}',
+        )
     accelerator = wanted.accelerator or Accelerator()
     class_ = catalogue.classes.get(accelerator.class_)
     if class_ is None and accelerator.class_ in catalogue.unfit_classes:
@@ -158,6 +168,7 @@ def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue
         count=accelerator.count,
         slots=wanted.slots or profile or runtime.spec.slots,
         startup_timeout_s=duration_s(wanted.startup_timeout or runtime.spec.startup_budget),
+        credentials_secret=credentials.secret_ref.name if credentials else "",
     )
 
 

@@ -28,6 +28,23 @@ NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
+class DeliverySettings:
+    """How models are downloaded in this installation. It reaches a backend with its next revision."""
+
+    cidrs: tuple[str, ...] = ()
+    """Address ranges beside the public ones that a download may ask (`10.20.0.0/16`); network policies open these."""
+    hf_endpoint: str = "https://huggingface.co"
+    """Where `hf://` sources are: Hugging Face, or a mirror of it."""
+    proxy: str = ""
+    """`http://[user:password@]host:port`, asked to connect to every source but those of `no_proxy`."""
+    no_proxy: tuple[str, ...] = ()
+    ca_config_map: str = ""
+    """ConfigMap in each namespace whose certificates (PEM) downloads trust, too; it may be missing."""
+    network_policies: bool = False
+    """Apply NetworkPolicies in every namespace with adapters or in-house pods."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the installation decides."""
 
@@ -39,6 +56,7 @@ class Settings:
     system_namespace: str = meta.SYSTEM_NAMESPACE
     max_body_bytes: int = 32 * 1024 * 1024
     revision_history_limit: int = 5
+    delivery: DeliverySettings = field(default_factory=DeliverySettings)
 
 
 @dataclass(frozen=True, slots=True)

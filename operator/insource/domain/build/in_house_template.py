@@ -10,6 +10,7 @@ from insource.api.accelerator_class import AcceleratorClassSpec
 from insource.api.catalog_model import Source
 from insource.api.inference_runtime import InferenceRuntimeSpec
 from insource.api.kinds import Resource
+from insource.domain.build.delivery import deliver, serving_part
 from insource.domain.build.pod import (
     CONTAINER_SECURITY,
     GRACE_BEYOND_REQUEST_S,
@@ -36,6 +37,7 @@ def revision_of(deployment: ModelDeployment, target: InHouseTarget) -> str:
         target.count,
         target.slots,
         target.startup_timeout_s,
+        *serving_part(target),
     ]
     return revision_hash(deployment.namespace, deployment.name, target.backend, [target.model.name, *how])
 
@@ -46,8 +48,8 @@ def _referred(source: Source, runtime: Resource[InferenceRuntimeSpec], class_: R
     scheduling = {"resource_name", "node_selector", "tolerations", "runtime_class_name"}
     return digest(
         [
-            source.model_dump(mode="json", exclude={"profiles"}),
-            [runtime.name, runtime.spec.model_dump(mode="json", exclude={"slots"})],
+            source.model_dump(mode="json", exclude={"profiles", "files"}),
+            [runtime.name, runtime.spec.model_dump(mode="json", exclude={"slots", "model_delivery"})],
             [class_.name, class_.spec.model_dump(mode="json", include=scheduling)],
         ]
     )
@@ -91,7 +93,7 @@ def render_template(
             "labels": {meta.LABEL_MANAGED_BY: meta.MANAGED_BY, **labels_of(deployment, target, revision)},
             "annotations": {meta.ANNOTATION_COUNT: str(target.count)},
         },
-        "spec": spec,
+        "spec": deliver(spec, target, settings),
     }
 
 
