@@ -40,7 +40,7 @@ class Source(Spec):
     """Of the weights file: the server checks it before it loads it (`$(MODEL_SHA256)`). Of an `https` source without
     `files` it is the digest of the one file, checked by the download, too."""
     files: Annotated[tuple[SourceFile, ...], Field(max_length=128, json_schema_extra=listed_by("path"))] = ()
-    """What to download, where the runtime's `modelDelivery` is Download. Empty: the URI is itself one file (`https`)."""
+    """What to download, where the runtime's modelDelivery is Download. Empty: the URI is itself one file (`https`)."""
     profiles: Annotated[tuple[Profile, ...], Field(max_length=32, json_schema_extra=listed_by("class"))] = ()
 
 

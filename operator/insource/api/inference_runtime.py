@@ -52,8 +52,9 @@ class InferenceRuntimeSpec(Spec):
     resources: Resources | None = None
     model_delivery: Literal["Download", "Mount", "ImageVolume", "Preloaded"] = "Preloaded"
     """How the weights get to the server's `$(MODEL_DIR)`. Download: an init container fetches `hf` and `https` sources,
-    checks them, and has to be done within the backend's startupTimeout. Mount: a `pvc` source, read-only. ImageVolume: an `oci` source,
-    read-only. Preloaded: not at all; the image has them, or the server fetches `$(MODEL_URI)` itself."""
+    checks them, and has to be done within the backend's startupTimeout. Mount: a `pvc` source, read-only. ImageVolume:
+    an `oci` source, read-only. Preloaded: not at all; the image has them, or the server fetches `$(MODEL_URI)`
+    itself."""
 
 
 class InferenceRuntimeStatus(StatusModel):

@@ -1,4 +1,4 @@
-"""Which addresses a download may ask, so that a URL in a custom resource is no way into the cluster's own network. Pure."""
+"""Which addresses a download may ask, so that a URL in a custom resource is no way into the cluster's network. Pure."""
 
 from __future__ import annotations
 

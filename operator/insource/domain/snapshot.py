@@ -276,6 +276,8 @@ def _replica_failure(status: Mapping[str, Any]) -> str:
     return ""
 
 
+FETCH_CONTAINER = "fetch"
+"""Name of the init container that downloads a model."""
 _TRANSIENT = frozenset({"ContainerCreating", "PodInitializing"})
 
 
@@ -300,6 +302,18 @@ def _unschedulable(status: Mapping[str, Any]) -> str:
     return ""
 
 
+def _why_not_fetched(container: Mapping[str, Any]) -> str:
+    """Why a model's last download failed, in its own words. Also while it is tried again: that is no reason to hope."""
+    if (container.get("state") or NOTHING).get("terminated", NOTHING).get("exitCode") == 0:
+        return ""
+    for part in ("state", "lastState"):
+        ended = (container.get(part) or NOTHING).get("terminated") or NOTHING
+        words = str(ended.get("message", "")).strip()
+        if words and ended.get("exitCode") != 0:
+            return f"the model cannot be downloaded: {words} (exit code {ended['exitCode']})"
+    return ""
+
+
 def _trouble(status: Mapping[str, Any]) -> str:
     """The first container's reason for waiting that is not part of a normal start.
 
@@ -308,6 +322,8 @@ def _trouble(status: Mapping[str, Any]) -> str:
     """
     containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
     for container in containers:
+        if container.get("name") == FETCH_CONTAINER and (words := _why_not_fetched(container)):
+            return words
         waiting = (container.get("state") or NOTHING).get("waiting")
         if not waiting or waiting.get("reason", "") in _TRANSIENT or not waiting.get("reason"):
             continue

@@ -73,6 +73,7 @@ class Operator:
                 ledger_url=settings.ledger_url,
                 gateway_url=settings.public_url,
                 system_namespace=settings.lease_namespace,
+                delivery=settings.delivery,
             ),
             identity=settings.identity,
             gateway_urls=settings.gateway_urls,

@@ -7,22 +7,20 @@ from typing import Any
 from insource.domain.build.pod import CONTAINER_SECURITY, variable
 from insource.domain.delivery import PRELOADED, claim_and_path, image_reference, wanted_files
 from insource.domain.references import InHouseTarget
-from insource.domain.snapshot import Settings
+from insource.domain.snapshot import FETCH_CONTAINER, Settings
 from insource.wire.delivery import FILES_VARIABLE, WANTED_FILES
 
 MODEL_DIR = "/var/lib/insource/model"
 CREDENTIALS_DIR = "/var/run/insource/source-credentials"
 CA_DIR = "/var/run/insource/download-ca"
 TERMINATION_MESSAGE = "/dev/termination-log"
-FETCH = "fetch"
-"""Name of the init container that downloads."""
 
 
 def serving_part(target: InHouseTarget) -> list[Any]:
     """What of the delivery decides how the backend serves: nothing, unless it is used. Part of the revision's hash."""
-    used: list[Any] = []
-    if target.runtime.spec.model_delivery != PRELOADED:
-        used.append(target.runtime.spec.model_delivery)
+    if target.runtime.spec.model_delivery == PRELOADED:
+        return []
+    used: list[Any] = [target.runtime.spec.model_delivery]
     if target.source.files:
         used.append([item.model_dump(mode="json") for item in target.source.files])
     if target.credentials_secret:
@@ -66,7 +64,7 @@ def _fetch(target: InHouseTarget, settings: Settings) -> dict[str, Any]:
     delivery = settings.delivery
     files = WANTED_FILES.dump_json(wanted_files(target.source, delivery.hf_endpoint)).decode()
     arguments = ["--into", MODEL_DIR, "--limit", str(target.startup_timeout_s), "--message-file", TERMINATION_MESSAGE]
-    mounts = [{"name": "model", "mountPath": MODEL_DIR}, {"name": "tmp", "mountPath": "/tmp"}]
+    mounts: list[dict[str, Any]] = [{"name": "model", "mountPath": MODEL_DIR}, {"name": "tmp", "mountPath": "/tmp"}]
     for cidr in delivery.cidrs:
         arguments += ["--allow", cidr]
     if target.credentials_secret:
@@ -79,7 +77,7 @@ def _fetch(target: InHouseTarget, settings: Settings) -> dict[str, Any]:
     if delivery.proxy:
         environment += [variable("HTTPS_PROXY", delivery.proxy), variable("NO_PROXY", ",".join(delivery.no_proxy))]
     return {
-        "name": FETCH,
+        "name": FETCH_CONTAINER,
         "image": settings.image,
         "command": ["insource", "fetch"],
         "args": arguments,
