@@ -68,6 +68,13 @@ def message_path(spec: Mapping[str, Any]) -> str:
     return str(spec.get("terminationMessagePath") or "/dev/termination-log")
 
 
+def forget_words(folder: Path, name: str) -> None:
+    """Each run of a program begins with no last words. Raises OSError."""
+    message = folder / "messages" / name
+    message.parent.mkdir(parents=True, exist_ok=True)
+    message.write_bytes(b"")
+
+
 def last_words(folder: Path, name: str) -> str:
     """What a container's program left there; empty: nothing."""
     try:
@@ -152,9 +159,6 @@ class Launcher:
         except UnknownImageError as error:
             self._tell(pod, "Failed", f'Failed to pull image "{spec["image"]}": {error}')
             raise NotStartableError("ErrImagePull", str(error), NEVER_RETRY_S) from error
-        message = self._folder / "messages" / name
-        message.parent.mkdir(parents=True, exist_ok=True)
-        message.write_bytes(b"")
         work = self._folder / "work" / name
         if directory := spec.get("workingDir"):
             rewritten = rewrite_paths(directory, paths)

@@ -18,7 +18,7 @@ import structlog
 
 from insource.local import pod_lifecycle, processes
 from insource.local.objects import Object, is_terminating
-from insource.local.pod_launch import NEVER_RETRY_S, Launcher, NotStartableError, Surroundings, last_words
+from insource.local.pod_launch import NEVER_RETRY_S, Launcher, NotStartableError, Surroundings, forget_words, last_words
 from insource.local.pod_lifecycle import Kind, containers_of, decide, taken_over
 from insource.local.pod_logs import ContainerLogs, RunLog
 from insource.local.pod_probing import Probing
@@ -236,6 +236,7 @@ class PodRunner:
         record = self._folder / f"{name}.pid"
         try:
             log = logs.begin()
+            forget_words(self._folder, name)
             program = await processes.start(
                 launch.argv, environment=launch.variables, folder=launch.folder, output=log, record=record
             )

@@ -40,7 +40,8 @@ def delivered_model(folder: Path) -> Path:
     """`folder`, if it has `model.bin`. Raises `ModelUnavailableError`."""
     if not (folder / WEIGHTS).is_file():
         raise ModelUnavailableError(
-            f"MODEL_DIR={str(folder)!r}: there is no {WEIGHTS} in it; name it among the files of the CatalogModel's source"
+            f"MODEL_DIR={str(folder)!r}: there is no {WEIGHTS} in it; "
+            "name it among the files of the CatalogModel's source"
         )
     return folder
 
