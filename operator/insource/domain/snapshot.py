@@ -191,7 +191,9 @@ class NamespaceSnapshot:
     token_digests: tuple[str, ...]
     """SHA-256 (hex) of each gateway token that is valid here; `identity.token_digest` makes them."""
     children: tuple[Child, ...] = ()
-    """The ServiceAccount and ConfigMap, if they exist."""
+    """The ServiceAccount, ConfigMap and NetworkPolicies, if they exist."""
+    settings: Settings | None = None
+    """None: NetworkPolicies are left alone, as where they are switched off."""
 
 
 @dataclass(frozen=True, slots=True)

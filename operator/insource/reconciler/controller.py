@@ -27,7 +27,7 @@ from insource.kube.workqueue import Lane, Priority, WorkQueue
 from insource.reconciler.caches import CHILDREN, Caches, PodView, vendors_of
 from insource.reconciler.catalogue import CatalogueReconciler
 from insource.reconciler.observations import Observations
-from insource.reconciler.reconcile import Reconciler, Work
+from insource.reconciler.reconcile import NAMESPACE_OBJECTS, Reconciler, Work
 from insource.reconciler.refusals import RETRY_AT_MOST_S, RefusedError
 from insource.reconciler.statuses import StatusWriter
 
@@ -52,7 +52,7 @@ class Controller:
         on_write: Callable[[str], None] = lambda _: None,
         builtins: Iterable[Object] = (),
     ) -> None:
-        self.caches = Caches()
+        self.caches = Caches((resources.NETWORK_POLICIES,) if settings.delivery.network_policies else ())
         self.observations = Observations(gateway_urls)
         self.queue: WorkQueue[Work] = WorkQueue(env)
         self.applier = Applier(
@@ -218,7 +218,7 @@ class Controller:
                 self._add("vendor", Key(key.namespace, vendor), Priority.CHANGE)
                 if kind is resources.DEPLOYMENTS:
                     self.vendor_users(Key(key.namespace, vendor))
-            if key.name in (meta.ADAPTER_SERVICE_ACCOUNT, meta.GATEWAY_TOKENS_CONFIG_MAP):
+            if (kind, key.name) in NAMESPACE_OBJECTS:
                 self.queue.add(Work("namespace", key.namespace), Priority.CHANGE)
 
         return changed
