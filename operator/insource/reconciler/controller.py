@@ -24,7 +24,7 @@ from insource.kube.events import EventRecorder
 from insource.kube.packed import Packed
 from insource.kube.resources import Key, Object, Resource
 from insource.kube.workqueue import Lane, Priority, WorkQueue
-from insource.reconciler.caches import CHILDREN, Caches, PodView, vendors_of
+from insource.reconciler.caches import Caches, PodView, vendors_of
 from insource.reconciler.catalogue import CatalogueReconciler
 from insource.reconciler.observations import Observations
 from insource.reconciler.reconcile import NAMESPACE_OBJECTS, Reconciler, Work
@@ -158,8 +158,8 @@ class Controller:
         caches.runtimes.subscribe(self._runtime_changed)
         for kind, cache in caches.of_catalogue().items():
             cache.subscribe(self._catalogue_changed(kind))
-        for kind in CHILDREN:
-            caches.children[kind].subscribe(self._child_changed(kind))
+        for kind, children in caches.children.items():
+            children.subscribe(self._child_changed(kind))
 
     def _deployment_changed(self, change: ChangeType, key: Key, old: Any, new: Any) -> None:
         edited = new is not None and (old is None or old.generation != new.generation)
