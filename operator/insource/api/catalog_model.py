@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from insource.api.conditions import StatusModel
-from insource.api.fields import FilePath, ObjectName, Sha256, Spec, Text, listed_by
+from insource.api.fields import FilePath, ObjectName, Sha256, Spec, Text, listed_by, rule, rules
 from insource.wire.vocabulary import Modality
 
 
@@ -42,6 +42,22 @@ class Source(Spec):
     files: Annotated[tuple[SourceFile, ...], Field(max_length=128, json_schema_extra=listed_by("path"))] = ()
     """What to download, where the runtime's modelDelivery is Download. Empty: the URI is itself one file (`https`)."""
     profiles: Annotated[tuple[Profile, ...], Field(max_length=32, json_schema_extra=listed_by("class"))] = ()
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!self.uri.matches('^https://[^/?#]*@')",
+                "uri must not carry a user or password, everybody can read it: use the backend's sourceCredentials",
+                fieldPath=".uri",
+            ),
+            rule(
+                "!has(self.files) || size(self.files) == 0 || self.uri.startsWith('hf://')"
+                " || self.uri.startsWith('https://')",
+                "files are of an hf:// or https:// source: the others are delivered whole",
+                fieldPath=".files",
+            ),
+        )
+    )
 
 
 class CatalogModelSpec(Spec):
