@@ -26,6 +26,7 @@ from insource.api.toleration import Toleration
 
 RESERVED_VOLUMES = frozenset(
     {"gateway-tokens", "ledger-token", "wal", "tmp", "cache", "model", "models", "weights", "shm"}
+    | {"source-credentials", "download-ca"}
 )
 """Volumes of ours, now or soon; also every name that begins with `insource-`."""
 RESERVED_ENV = frozenset(

@@ -25,11 +25,12 @@ COMMANDS = {
     "gateway": ("insource.cli.programs:gateway", "Run the gateway: its agent, or Envoy."),
     "adapter": ("insource.cli.programs:adapter", "Run an adapter; configured by its environment."),
     "ledger": ("insource.cli.programs:ledger", "Run the ledger."),
+    "fetch": ("insource.cli.programs:fetch", "Download a model; the init container of a pod."),
     "server": ("insource.cli.programs:server", "Run a model server for CPUs."),
     "emulator": ("insource.cli.programs:emulator", "Run a vendor emulator."),
     "cluster": ("insource.cli.programs:cluster", "Run the embedded cluster."),
 }
-PROGRAMS = frozenset({"operator", "gateway", "adapter", "ledger", "server", "emulator", "cluster"})
+PROGRAMS = frozenset({"operator", "gateway", "adapter", "ledger", "server", "fetch", "emulator", "cluster"})
 
 
 class LazyGroup(click.Group):

@@ -18,6 +18,8 @@ GATED = "SchedulingGated"
 REPLICA_FAILING = "ReplicaFailing"
 IMAGE_NOT_PULLED = "ImageNotPulled"
 START_TOO_SLOW = "StartTimeout"
+FETCH_CONTAINER = "fetch"
+"""Name of the init container that downloads a model."""
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _TRANSIENT = frozenset({"ContainerCreating", "PodInitializing"})
@@ -56,6 +58,8 @@ def scheduling_trouble(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Tr
 def container_trouble(status: Mapping[str, Any]) -> Trouble:
     """The first container's reason for waiting that is not part of a normal start."""
     for container in _containers(status):
+        if container.get("name") == FETCH_CONTAINER and (words := _why_not_fetched(container)):
+            return Trouble(REPLICA_FAILING, words)
         waiting = (container.get("state") or _NOTHING).get("waiting")
         if not waiting or waiting.get("reason", "") in _TRANSIENT or not waiting.get("reason"):
             continue
@@ -95,6 +99,18 @@ def _waiting(container: Mapping[str, Any], reason: str, message: str) -> Trouble
             IMAGE_NOT_PULLED, f'container {name}: image "{container.get("image", "")}" cannot be pulled: {words}'
         )
     return Trouble(REPLICA_FAILING, f"container {name}: {reason}: {message}".rstrip(": "))
+
+
+def _why_not_fetched(container: Mapping[str, Any]) -> str:
+    """Why a model's last download failed, in its own words. Also while it is tried again: that is no reason to hope."""
+    if ((container.get("state") or _NOTHING).get("terminated") or _NOTHING).get("exitCode") == 0:
+        return ""
+    for part in ("state", "lastState"):
+        ended = (container.get(part) or _NOTHING).get("terminated") or _NOTHING
+        words = str(ended.get("message", "")).strip()
+        if words and ended.get("exitCode") != 0:
+            return f"the model cannot be downloaded: {words} (exit code {ended['exitCode']})"
+    return ""
 
 
 def _seconds_between(began: Any, ended: Any) -> float | None:

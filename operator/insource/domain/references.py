@@ -15,6 +15,7 @@ from insource.api.inference_runtime import InferenceRuntimeSpec
 from insource.api.kinds import Misfit, Resource
 from insource.api.model_deployment import Accelerator, Backend, InHouse
 from insource.api.pod import PodSettings
+from insource.domain.delivery import delivery_problem
 from insource.domain.problem import POD_CONFLICT, Problem
 from insource.domain.snapshot import Catalogue, DeploymentSnapshot, ModelDeployment, Vendor
 
@@ -34,6 +35,8 @@ class InHouseTarget:
     slots: int
     startup_timeout_s: int
     pod: PodSettings = NO_SETTINGS
+    credentials_secret: str = ""
+    """Secret for the download of the model; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,13 @@ def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue
             "WrongModality",
             f'{where}: InferenceRuntime "{runtime.name}" does not serve {modality}; choose another runtime',
         )
+    credentials = wanted.source_credentials
+    undeliverable = delivery_problem(source, runtime.spec, has_credentials=credentials is not None)
+    if undeliverable:
+        return Problem(
+            "DeliveryNotPossible",
+            f'{where}: CatalogModel "{model.name}" on InferenceRuntime "{runtime.name}": {undeliverable}',
+        )
     accelerator = wanted.accelerator or Accelerator()
     class_ = catalogue.classes.get(accelerator.class_)
     if class_ is None and accelerator.class_ in catalogue.unfit_classes:
@@ -176,6 +186,7 @@ def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue
         slots=wanted.slots or profile or runtime.spec.slots,
         startup_timeout_s=duration_s(wanted.startup_timeout or runtime.spec.startup_budget),
         pod=pod,
+        credentials_secret=credentials.secret_ref.name if credentials else "",
     )
 
 

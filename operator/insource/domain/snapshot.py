@@ -29,6 +29,23 @@ NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
+class DeliverySettings:
+    """How models are downloaded in this installation. It reaches a backend with its next revision."""
+
+    cidrs: tuple[str, ...] = ()
+    """Address ranges beside the public ones that a download may ask (`10.20.0.0/16`); network policies open these."""
+    hf_endpoint: str = "https://huggingface.co"
+    """Where `hf://` sources are: Hugging Face, or a mirror of it."""
+    proxy: str = ""
+    """`http://[user:password@]host:port`, asked to connect to every source but those of `no_proxy`."""
+    no_proxy: tuple[str, ...] = ()
+    ca_config_map: str = ""
+    """ConfigMap in each namespace whose certificates (PEM) downloads trust, too; it may be missing."""
+    network_policies: bool = False
+    """Apply NetworkPolicies in every namespace with adapters or in-house pods."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the installation decides."""
 
@@ -44,6 +61,7 @@ class Settings:
     """Prefix that takes the place of the registry's host in the runtimes' images; empty: as the runtimes say."""
     image_pull_secrets: tuple[str, ...] = ()
     """Of every pod that we render."""
+    delivery: DeliverySettings = field(default_factory=DeliverySettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +198,9 @@ class NamespaceSnapshot:
     token_digests: tuple[str, ...]
     """SHA-256 (hex) of each gateway token that is valid here; `identity.token_digest` makes them."""
     children: tuple[Child, ...] = ()
-    """The ServiceAccount and ConfigMap, if they exist."""
+    """The ServiceAccount, ConfigMap and NetworkPolicies, if they exist."""
+    settings: Settings | None = None
+    """None: NetworkPolicies are left alone, as where they are switched off."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class Operator:
                 system_namespace=settings.lease_namespace,
                 image_registry=settings.image_registry,
                 image_pull_secrets=settings.image_pull_secrets,
+                delivery=settings.delivery,
             ),
             identity=settings.identity,
             gateway_urls=settings.gateway_urls,

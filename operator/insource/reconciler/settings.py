@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from insource.api.meta import SYSTEM_NAMESPACE
+from insource.domain.snapshot import DeliverySettings
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class OperatorSettings:
     """`HOST:PORT` of /healthz, /readyz and /metrics."""
     public_url: str = ""
     """Base URL that clients of the gateway use; empty: unknown, so no endpoint is shown in a status."""
+    delivery: DeliverySettings = field(default_factory=DeliverySettings)
     workers: int = 8
     """ModelDeployments that are worked on at once."""
     relist_s: float = 600.0

@@ -95,6 +95,11 @@ class _Pod(TypedDict, total=False):
     status: _PodStatus | None
 
 
+class _NetworkPolicy(TypedDict, total=False):
+    metadata: Metadata
+    spec: Unread
+
+
 _SHAPES: dict[Resource, Shape] = {
     resources.MODEL_DEPLOYMENTS: Own,
     resources.REPLICA_SETS: _WithPods,
@@ -103,6 +108,7 @@ _SHAPES: dict[Resource, Shape] = {
     resources.CONTROLLER_REVISIONS: _ControllerRevision,
     resources.CONFIG_MAPS: _ConfigMap,
     resources.SERVICE_ACCOUNTS: _ServiceAccount,
+    resources.NETWORK_POLICIES: _NetworkPolicy,
     resources.PODS: _Pod,
 }
 

@@ -10,6 +10,7 @@ from insource.api.accelerator_class import AcceleratorClassSpec
 from insource.api.catalog_model import Source
 from insource.api.inference_runtime import InferenceRuntimeSpec
 from insource.api.kinds import Resource
+from insource.domain.build.delivery import deliver, serving_part
 from insource.domain.build.pod import (
     CONTAINER_SECURITY,
     GRACE_BEYOND_REQUEST_S,
@@ -45,6 +46,7 @@ def revision_of(deployment: ModelDeployment, target: InHouseTarget) -> str:
         target.count,
         target.slots,
         target.startup_timeout_s,
+        *serving_part(target),
     ]
     if target.pod != NO_SETTINGS:  # only then: a release must not restart those who do not use it
         how.append(target.pod.model_dump(mode="json", exclude_defaults=True))
@@ -59,8 +61,8 @@ def _referred(source: Source, runtime: Resource[InferenceRuntimeSpec], class_: R
     place = class_.spec.model_dump(mode="json", include=scheduling)
     return digest(
         [
-            source.model_dump(mode="json", exclude={"profiles"}),
-            [runtime.name, runtime.spec.model_dump(mode="json", exclude={"slots"})],
+            source.model_dump(mode="json", exclude={"profiles", "files"}),
+            [runtime.name, runtime.spec.model_dump(mode="json", exclude={"slots", "model_delivery"})],
             # The newer ones only where they are used: a release must not restart the others.
             [class_.name, {**place, **class_.spec.model_dump(mode="json", include=newer, exclude_defaults=True)}],
         ]
@@ -101,7 +103,7 @@ def render_template(
             "labels": {meta.LABEL_MANAGED_BY: meta.MANAGED_BY, **own},
             "annotations": {meta.ANNOTATION_COUNT: str(target.count)},
         },
-        "spec": spec,
+        "spec": deliver(spec, target, settings),
     }
     if class_.queue_name:
         template["metadata"]["labels"][QUEUE_LABEL] = class_.queue_name
