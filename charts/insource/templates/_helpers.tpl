@@ -11,6 +11,12 @@ app.kubernetes.io/name: insource
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{/* Without a version: an upgrade that changes nothing of a pod restarts none. */}}
+{{- define "insource.podLabels" -}}
+{{ include "insource.selector" . }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
 {{- define "insource.labels" -}}
 {{ include "insource.selector" . }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
