@@ -13,7 +13,7 @@ import pytest
 from insource.api.meta import SYSTEM_NAMESPACE
 from insource.kube.resources import MODEL_DEPLOYMENTS
 from tests.charts.cluster import Cluster
-from tests.charts.helm import ROOT
+from tests.charts.helm import ROOT, VALUES
 from tests.charts.programs import OPERATOR, programs, user_of
 from tests.charts.values_table import DOCUMENT, with_table
 
@@ -26,13 +26,13 @@ def section(title: str) -> list[str]:
     return re.findall(r"```sh\n(.*?)```", found, re.DOTALL)
 
 
-def shell(cluster: Cluster, text: str) -> str:
-    """Typed at the repository's root by somebody whose kubeconfig is the cluster's."""
+def shell(cluster: Cluster, text: str, folder: Path = ROOT) -> str:
+    """Typed in a folder by somebody whose kubeconfig is the cluster's."""
     homes = {f"HELM_{kind}_HOME": str(cluster.folder / kind) for kind in ("CACHE", "CONFIG", "DATA")}
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", "set -euo pipefail\n" + text.replace(".venv/bin/insource", f"{sys.executable} -m insource")],
-        cwd=ROOT,
+        cwd=folder,
         env={
             **os.environ,
             **homes,
@@ -81,6 +81,15 @@ def test_install_as_it_is_written(cluster: Cluster, tmp_path: Path) -> None:
 
 def test_every_value_is_in_the_table() -> None:
     assert DOCUMENT.read_text() == with_table(DOCUMENT.read_text()), "run `python -m tests.charts.values_table`"
+
+
+def test_the_values_of_the_pages_are_those_that_are_tested() -> None:
+    shown = {
+        name: text
+        for page in (ROOT / "docs" / "how-to").glob("*.md")
+        for name, text in re.findall(r"```yaml file=(\S+)\n(.*?)```", page.read_text(), re.DOTALL)
+    }
+    assert shown == {name: (VALUES / name).read_text() for name in ("public.yaml", "ingress.yaml", "mirror.yaml")}
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:
