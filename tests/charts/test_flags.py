@@ -10,7 +10,7 @@ import pytest
 from insource.cli.main import cli
 from tests.charts.helm import VALUES, containers, objects, rendered
 
-AWAITED = ("--health", "--tls-dir", "--image-registry", "--image-pull-secret", "drain")
+AWAITED = ("--health", "--tls-dir", "--image-registry", "--image-pull-secret", "--delivery-cidr", "drain")
 """Agreed, and not here before the branches that bring them."""
 SETS = sorted(path.stem for path in VALUES.glob("*.yaml"))
 
