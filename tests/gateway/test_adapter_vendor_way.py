@@ -81,11 +81,19 @@ class Scene:
     port: int
 
 
+@dataclass
+class Endpoint:
+    """A vendor behind TLS of a private CA."""
+
+    vendor: FakeServer
+    authority: Authority
+    port: int
+
+
 @contextlib.asynccontextmanager
-async def private_vendor(
-    folder: Path, *, proxy: Proxy | None = None, ca: str | None = None, **backend: Any
-) -> AsyncIterator[Scene]:
-    authority, vendor, door = Authority(), FakeServer(), proxy or Proxy()
+async def private_endpoint(folder: Path, door: Proxy) -> AsyncIterator[Endpoint]:
+    """The vendor, and `door` listening."""
+    authority, vendor = Authority(), FakeServer()
     pair = authority.issue()
     (folder / "pair.pem").write_text(pair.certificate + pair.key)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -93,23 +101,32 @@ async def private_vendor(
     runner = web.AppRunner(server_application(vendor), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-    port = runner.addresses[0][1]
     listening = await asyncio.start_server(door.take, "127.0.0.1", 0)
     door.port = listening.sockets[0].getsockname()[1]
-    mount = MountedFolder(folder / "ca", {"ca.crt": authority.pem if ca is None else ca})
-    settings: dict[str, Any] = {
-        "endpoint": f"https://127.0.0.1:{port}/v1",
-        "ca_file": mount.path / "ca.crt",
-        "ca_source": "ConfigMap corp-ca/ca.crt",
-        **({"proxy_url": f"http://127.0.0.1:{door.port}"} if proxy else {}),
-        **backend,
-    }
     try:
-        async with world(folder, side="vendor", backend=settings) as here:
-            yield Scene(here, vendor, door, mount, authority, port)
+        yield Endpoint(vendor, authority, runner.addresses[0][1])
     finally:
         listening.close()
+        door.cut()
         await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def private_vendor(
+    folder: Path, *, proxy: Proxy | None = None, ca: str | None = None, **backend: Any
+) -> AsyncIterator[Scene]:
+    door = proxy or Proxy()
+    async with private_endpoint(folder, door) as there:
+        mount = MountedFolder(folder / "ca", {"ca.crt": there.authority.pem if ca is None else ca})
+        settings: dict[str, Any] = {
+            "endpoint": f"https://127.0.0.1:{there.port}/v1",
+            "ca_file": mount.path / "ca.crt",
+            "ca_source": "ConfigMap corp-ca/ca.crt",
+            **({"proxy_url": f"http://127.0.0.1:{door.port}"} if proxy else {}),
+            **backend,
+        }
+        async with world(folder, side="vendor", backend=settings) as here:
+            yield Scene(here, there.vendor, door, mount, there.authority, there.port)
 
 
 def credentials(folder: Path, text: str = CREDENTIALS) -> dict[str, Any]:
