@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from insource.cli.state import Layout
 from insource.gateway.certificate import check_pair
 from tests.e2e.installation import CLIPS, KUBECTL, ROOT, Installation, deployment, eventually
 from tests.gateway.test_adapter_vendor_way import Proxy, private_endpoint
@@ -101,7 +102,7 @@ def ask(served: Installation) -> int:
 
 def test_client_keys(served: Installation, tmp_path: Path) -> None:
     page = Page("client-keys", served, tmp_path)
-    assert len(page.blocks) == 9
+    assert len(page.blocks) == 10
     page.type_all()
 
 
@@ -111,7 +112,7 @@ def pod_uids(served: Installation) -> set[str]:
 
 
 def test_a_vendors_key(served: Installation, tmp_path: Path) -> None:
-    accepted = served.data / "vendor-key"
+    accepted = Layout(served.data).vendor_key
     before = accepted.read_text()
     pods = pod_uids(served)
     page = Page("rotate-a-vendor-key", served, tmp_path, NEW_KEY="sk-nobody-knows-it")
