@@ -1,7 +1,8 @@
-"""In-house pods on the embedded node: what `pod` says reaches the server, and what keeps one from starting is told."""
+"""In-house pods on the embedded node: what `pod` says reaches the server; what keeps one from starting is told."""
 
 from __future__ import annotations
 
+from typing import Any
 
 import pytest
 
