@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from insource.domain.build.pod import CONTAINER_SECURITY, variable
-from insource.domain.delivery import PRELOADED, claim_and_path, image_reference, wanted_files
 from insource.domain.build.pod_settings import mirrored
+from insource.domain.delivery import PRELOADED, claim_and_path, image_reference, wanted_files
 from insource.domain.pod_troubles import FETCH_CONTAINER
 from insource.domain.references import InHouseTarget
 from insource.domain.snapshot import Settings
@@ -58,7 +58,10 @@ def _model_volume(target: InHouseTarget, settings: Settings) -> dict[str, Any]:
     if way == "Mount":
         return {"name": "model", "persistentVolumeClaim": {"claimName": claim_and_path(source)[0], "readOnly": True}}
     if way == "ImageVolume":
-        return {"name": "model", "image": {"reference": mirrored(image_reference(source), settings), "pullPolicy": "IfNotPresent"}}
+        return {
+            "name": "model",
+            "image": {"reference": mirrored(image_reference(source), settings), "pullPolicy": "IfNotPresent"},
+        }
     return {"name": "model", "emptyDir": {}}
 
 
