@@ -15,6 +15,7 @@ from tests.pod_settings import EVERYTHING
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
 Object = dict[str, Any]
+KEY = {"secretKeyRef": {"name": "s", "key": "k"}}
 _NOT_EVERYWHERE = ("affinity", "priorityClassName")
 """What no node of these tests satisfies, and what a cluster must have."""
 
@@ -123,6 +124,12 @@ def test_a_pod_with_settings_gets_ready(cluster: OperatorCluster, operator: Oper
         ({"volumes": [{"name": "a"}]}, "set exactly one of configMap, secret, persistentVolumeClaim, emptyDir"),
         ({"server": {"envFrom": [{}]}}, "set exactly one of configMapRef, secretRef"),
         ({"server": {"env": [{"name": "A", "valueFrom": {}}]}}, "set exactly one of configMapKeyRef, secretKeyRef"),
+        ({"labels": {"insource.dev/class": "x"}}, "are ours"),
+        ({"annotations": {"insource.dev/count": "9"}}, "are ours"),
+        ({"volumes": [{"name": "wal", "emptyDir": {}}]}, "this volume name is ours"),
+        ({"server": {"env": [{"name": "POD_IP"}]}}, "told to the server by us"),
+        ({"server": {"env": [{"name": "A", "value": "b", "valueFrom": KEY}]}}, "set either value or valueFrom"),
+        ({"server": {"volumeMounts": [{"name": "no", "mountPath": "/data"}]}}, "must name one of pod.volumes"),
         ({"tolerations": [{"operator": "Is"}]}, "tolerations"),
         ({"server": {"volumeMounts": [{"name": "a", "mountPath": "data"}]}}, "mountPath"),
         ({"labels": {f"l{number}": "" for number in range(17)}}, "labels"),
@@ -140,12 +147,15 @@ def test_what_the_operator_refuses_leaves_what_serves(cluster: OperatorCluster, 
         assert post(cluster, namespace, "a", {}).status == 201
         cluster.wait_ready(namespace, "a")
         (before,) = cluster.children(namespace, REPLICA_SETS)
-        mount = {"server": {"volumeMounts": [{"name": "no", "mountPath": "/data"}]}}
+        mount = {
+            "volumes": [{"name": "scratch", "emptyDir": {}}],
+            "server": {"volumeMounts": [{"name": "scratch", "mountPath": "/tmp/.."}]},
+        }
         spec = copy.deepcopy({"spec": model_deployment("a", mount)["spec"]})
         cluster.api.ok("PATCH", cluster.path(namespace, "a"), spec, "application/merge-patch+json")
         cluster.wait(lambda: condition(cluster, namespace, "a", "Stalled") != {}, "Stalled")
         told = condition(cluster, namespace, "a", "Stalled")
         assert told["reason"] == "InvalidSpec"
-        assert 'server.volumeMounts[0].name: there is no volume "no" in pod.volumes' in told["message"]
+        assert 'pod.server.volumeMounts[0]: "/tmp/.." cannot be mounted over' in told["message"]
         (after,) = cluster.children(namespace, REPLICA_SETS)
         assert after["metadata"]["uid"] == before["metadata"]["uid"]
