@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,11 @@ def test_a_download_that_is_killed_goes_on(served: Installation, source: Source)
         model("stub-large", "stub", source.url("/hub/large.bin"), sha256=right), deployment("large", model="stub-large")
     )
     assert source.held.wait(90), loaded(served, "large")
+    eventually(
+        lambda: any(part.stat().st_size for part in served.data.rglob("large.bin.part")),
+        timeout_s=60,
+        what="no bytes have come",
+    )
     kill_fetch()
     source.go_on.set()
     served.wait_ready("large")
@@ -169,6 +175,44 @@ def test_credentials_reach_the_source_and_nobody_else(served: Installation, sour
         if item["name"] == "server"
     )
     assert "source-credentials" not in {mount["name"] for mount in server["volumeMounts"]}
+
+
+def test_a_mounted_model_waits_for_its_claim(served: Installation) -> None:
+    runtime = stub_runtime()
+    runtime["metadata"]["name"] = "stub-mounted"
+    # Only starts if the folder in the claim is where it should be.
+    runtime["spec"] |= {"modelDelivery": "Mount", "args": []}
+    runtime["spec"]["command"] = ["/bin/sh", "-c", 'cat "$MODEL_DIR/words.txt" && exec "$0" -m insource server stub']
+    runtime["spec"]["args"] = [sys.executable]
+    served.apply(
+        runtime,
+        model("mounted", "stub-mounted", "pvc://weights/whisper/tiny"),
+        deployment("mounted", model="mounted"),
+    )
+    eventually(
+        lambda: 'persistentvolumeclaim "weights" not found' in str(served.condition("mounted", "Schedulable")),
+        timeout_s=60,
+        what=lambda: str(served.condition("mounted", "Schedulable")),
+    )
+    folder = served.data / "cluster" / "claims" / "voice" / "weights" / "whisper" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "words.txt").write_text("weights")
+    spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Mi"}}}
+    metadata = {"name": "weights", "namespace": "voice"}
+    served.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
+    served.wait_ready("mounted")
+
+
+def test_an_image_volume_is_for_a_real_cluster(served: Installation) -> None:
+    runtime = stub_runtime()
+    runtime["metadata"]["name"] = "stub-image"
+    runtime["spec"]["modelDelivery"] = "ImageVolume"
+    served.apply(runtime, model("packed", "stub-image", "oci://r.example/m:1"), deployment("packed", model="packed"))
+    eventually(
+        lambda: "does not support volumes[model].image: use a real Kubernetes cluster" in loaded(served, "packed"),
+        timeout_s=60,
+        what=lambda: loaded(served, "packed"),
+    )
 
 
 def test_a_source_that_the_way_cannot_deliver_is_told(served: Installation) -> None:

@@ -24,6 +24,7 @@ from insource.delivery.problems import DeliveryError
 from insource.delivery.transfer import Credentials
 from insource.env import Env, SystemIds
 from insource.wire.delivery import WantedFile
+from tests.cluster.processes import wait_until
 from tests.model_source import Fault, Source, model_source, sha256
 
 DATA = random.Random(7).randbytes(1_000_000)
@@ -145,6 +146,7 @@ def test_a_killed_download_goes_on_in_the_next_run(download: Download, source: S
     first = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     try:
         assert source.held.wait(60), first.communicate()[1]
+        wait_until(lambda: bool(got(download).get("weights/model.bin.part")), [], "the first bytes", 60)
     finally:
         first.kill()
         first.communicate()
