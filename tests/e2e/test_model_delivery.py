@@ -194,7 +194,7 @@ def test_a_mounted_model_waits_for_its_claim(served: Installation) -> None:
         timeout_s=60,
         what=lambda: str(served.condition("mounted", "Schedulable")),
     )
-    folder = served.data / "cluster" / "claims" / "voice" / "weights" / "whisper" / "tiny"
+    folder = served.data / "cluster" / "node" / "claims" / "voice" / "weights" / "whisper" / "tiny"
     folder.mkdir(parents=True)
     (folder / "words.txt").write_text("weights")
     spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Mi"}}}
@@ -225,3 +225,30 @@ def test_a_source_that_the_way_cannot_deliver_is_told(served: Installation) -> N
         timeout_s=60,
         what=lambda: str(served.condition("s3", "Stalled")),
     )
+
+
+def test_replicas_with_a_cache_share_one_download(served: Installation, source: Source) -> None:
+    source.files["/hub/shared.bin"] = b"shared weights" * 1000
+    spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Mi"}}}
+    metadata = {"name": "models", "namespace": "voice"}
+    wanted = deployment("shared", model="stub-shared", replicas=2)
+    wanted["spec"]["backends"][0]["inHouse"]["modelCache"] = {"claimName": "models"}
+    served.apply(
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec},
+        model("stub-shared", "stub", source.url("/hub/shared.bin"), sha256=sha256(source.files["/hub/shared.bin"])),
+        wanted,
+    )
+    served.wait_ready("shared")
+    pods = served.get("pods", "-n", "voice", "-l", "insource.dev/deployment=shared")["items"]
+    eventually(
+        lambda: all(
+            item["state"].get("terminated", {}).get("exitCode") == 0
+            for name in (pod["metadata"]["name"] for pod in pods)
+            for item in served.get("pod", "-n", "voice", name)["status"]["initContainerStatuses"]
+            if item["name"] == "fetch"
+        ),
+        timeout_s=60,
+        what="both replicas have the model",
+    )
+    assert len(pods) == 2
+    assert source.ranges("/hub/shared.bin") == [""]

@@ -87,7 +87,11 @@ def wanted(source: Source, digest: str = sha256(DATA)) -> WantedFile:
 
 
 def got(download: Download) -> dict[str, bytes]:
-    return {str(p.relative_to(download.into)): p.read_bytes() for p in download.into.rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(download.into)): p.read_bytes()
+        for p in download.into.rglob("*")
+        if p.is_file() and p.name != ".lock"
+    }
 
 
 def test_a_file_is_fetched_once_and_only_once(download: Download, source: Source) -> None:
@@ -158,6 +162,18 @@ def test_a_killed_download_goes_on_in_the_next_run(download: Download, source: S
     fetch([wanted(source)], download)
     assert got(download) == {"weights/model.bin": DATA}
     assert source.ranges(PATH)[-1] == f"bytes={part}-"
+
+
+def test_replicas_that_share_a_volume_wait_for_each_other(download: Download, source: Source, clock: Clock) -> None:
+    turns: list[float] = []
+    with files_module.alone(download.into, lambda: None):
+        with pytest.raises(DeliveryError, match="another replica has been downloading into the same volume for 30 s"):
+            fetch([wanted(source)], replace(download, limit_s=30))
+        turns = list(clock.pauses)
+    assert set(turns) == {1.0}
+    assert source.asked == []
+    fetch([wanted(source)], download)
+    assert got(download) == {"weights/model.bin": DATA}
 
 
 def test_a_whole_part_that_was_never_renamed_is_not_fetched_again(download: Download, source: Source) -> None:

@@ -22,9 +22,19 @@ SHA = "ab" * 32
 FILES = [{"path": "model.bin", "sha256": SHA}, {"path": "tokenizer/vocab.json"}]
 
 
-def world(way: str, uri: str, credentials: str = "", delivery: DeliverySettings | None = None, **source: Any) -> World:
+def world(
+    way: str,
+    uri: str,
+    credentials: str = "",
+    delivery: DeliverySettings | None = None,
+    *,
+    cache: str = "",
+    **source: Any,
+) -> World:
     """The usual deployment, whose model is delivered so."""
     wanted = spec()
+    if cache:
+        wanted["backends"][0]["inHouse"]["modelCache"] = {"claimName": cache}
     if credentials:
         wanted["backends"][0]["inHouse"]["sourceCredentials"] = {"secretRef": {"name": credentials}}
     made = World(wanted)
@@ -63,6 +73,7 @@ WORLDS = {
         revision="v1",
         files=FILES,
     ),
+    "cached-download": lambda: world("Download", "https://example.com/m.gguf", cache="models"),
     "mount": lambda: world("Mount", "pvc://weights/whisper/tiny/"),
     "image-volume": lambda: world("ImageVolume", "oci://registry.example/models/whisper", revision="1.2"),
 }
@@ -136,6 +147,7 @@ def test_what_does_not_use_delivery_keeps_its_revision() -> None:
         lambda: world("Download", "hf://org/model", files=FILES[:1]),
         lambda: world("Download", "hf://org/model", files=[{**FILES[0], "sha256": "cd" * 32}, FILES[1]]),
         lambda: world("Download", "hf://org/model", "hub", files=FILES),
+        lambda: world("Download", "hf://org/model", cache="models", files=FILES),
         lambda: world("Preloaded", "hf://org/model", files=FILES),
     ],
 )
@@ -160,8 +172,9 @@ def test_what_is_delivered_otherwise_is_another_revision(other: Any) -> None:
         (lambda: world("Download", "https://me:s3cret@example.com/a"), "must not carry a user or password"),
         (lambda: world("Mount", "pvc:///x"), "write it as pvc://<claim>/<path>"),
         (lambda: world("Mount", "pvc://claim/../x"), "the path must stay in the claim"),
-        (lambda: world("Mount", "pvc://claim/x", "hub"), "sourceCredentials are for a modelDelivery of Download"),
-        (lambda: world("Preloaded", "hf://a/b", "hub"), "this runtime's is Preloaded; remove them"),
+        (lambda: world("Mount", "pvc://claim/x", "hub"), "sourceCredentials: for a modelDelivery of Download only"),
+        (lambda: world("Mount", "pvc://claim/x", cache="models"), "modelCache: for a modelDelivery of Download only"),
+        (lambda: world("Preloaded", "hf://a/b", "hub"), "this runtime's is Preloaded; remove it"),
     ],
 )
 def test_what_cannot_be_delivered_stalls_with_what_to_do(made: Any, words: str) -> None:

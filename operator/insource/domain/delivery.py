@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from insource.api.catalog_model import Source
 from insource.api.inference_runtime import InferenceRuntimeSpec
+from insource.api.model_deployment import InHouse
+from insource.domain.names import digest
 from insource.wire.delivery import WantedFile
 
 SCHEMES = {"Download": ("https", "hf"), "Mount": ("pvc",), "ImageVolume": ("oci",)}
@@ -13,11 +15,12 @@ SCHEMES = {"Download": ("https", "hf"), "Mount": ("pvc",), "ImageVolume": ("oci"
 PRELOADED = "Preloaded"
 
 
-def delivery_problem(source: Source, runtime: InferenceRuntimeSpec, *, has_credentials: bool) -> str:
+def delivery_problem(source: Source, runtime: InferenceRuntimeSpec, wanted: InHouse) -> str:
     """Why the source cannot be delivered in the runtime's way, and what to do; empty if it can."""
     way = runtime.model_delivery
-    if has_credentials and way != "Download":
-        return f"sourceCredentials are for a modelDelivery of Download, this runtime's is {way}; remove them"
+    for name, given in (("sourceCredentials", wanted.source_credentials), ("modelCache", wanted.model_cache)):
+        if given is not None and way != "Download":
+            return f"{name}: for a modelDelivery of Download only, this runtime's is {way}; remove it"
     if way == PRELOADED:
         return ""
     scheme, _, rest = source.uri.partition("://")
@@ -51,6 +54,11 @@ def wanted_files(source: Source, hf_endpoint: str) -> tuple[WantedFile, ...]:
     return tuple(
         WantedFile(url=f"{base}/{item.path}", path=item.path, sha256=item.sha256 or "") for item in source.files
     )
+
+
+def cache_folder(source: Source) -> str:
+    """The folder in a cache for what is downloaded from a source: other files, another folder."""
+    return digest([source.uri, source.revision, source.sha256, [item.model_dump(mode="json") for item in source.files]])
 
 
 def claim_and_path(source: Source) -> tuple[str, str]:
