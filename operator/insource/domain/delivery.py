@@ -25,8 +25,8 @@ def delivery_problem(source: Source, runtime: InferenceRuntimeSpec, wanted: InHo
         return ""
     scheme, _, rest = source.uri.partition("://")
     if scheme not in SCHEMES[way]:
-        wanted = " or ".join(f"{item}://" for item in SCHEMES[way])
-        return f"modelDelivery {way} needs a source of {wanted}, not {source.uri}"
+        schemes = " or ".join(f"{item}://" for item in SCHEMES[way])
+        return f"modelDelivery {way} needs a source of {schemes}, not {source.uri}"
     if scheme == "hf":
         if rest.count("/") != 1 or rest.startswith("/") or rest.endswith("/"):
             return f"{source.uri}: write it as hf://<owner>/<repository>"
