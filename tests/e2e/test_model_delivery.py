@@ -121,7 +121,7 @@ def test_a_download_that_is_killed_goes_on(served: Installation, source: Source)
         timeout_s=60,
         what="no bytes have come",
     )
-    kill_fetch()
+    kill_fetch(source.url("/hub/large.bin"))
     source.go_on.set()
     served.wait_ready("large")
     first, second = source.ranges("/hub/large.bin")
@@ -129,8 +129,8 @@ def test_a_download_that_is_killed_goes_on(served: Installation, source: Source)
     assert second.startswith("bytes=")
 
 
-def kill_fetch() -> None:
-    """Kill the one `insource fetch` that runs."""
+def kill_fetch(url: str) -> None:
+    """Kill the one `insource fetch` that fetches this."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -138,7 +138,7 @@ def kill_fetch() -> None:
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"fetch" in words and any(b"large.bin" in part for part in (entry / "environ").read_bytes().split(b"\0")):
+        if b"fetch" in words and url.encode() in (entry / "environ").read_bytes():
             os.kill(int(entry.name), signal.SIGKILL)
             return
     raise AssertionError("no download runs")

@@ -281,6 +281,25 @@ def test_a_redirect_away_from_https_is_not_followed(download: Download, source: 
         fetch([wanted(source)], download)
 
 
+@pytest.mark.parametrize("location", ["https://[::1/x", "https://example.com:99999/x"])
+def test_a_redirect_to_no_url_is_told(download: Download, source: Source, location: str) -> None:
+    source.faults[PATH] = Fault(status=302, location=location)
+    with pytest.raises(DeliveryError, match="redirects to what is no URL"):
+        fetch([wanted(source)], download)
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..b"])
+def test_a_host_that_is_no_name_is_told(download: Download, source: Source, host: str) -> None:
+    with pytest.raises(DeliveryError, match="is no name that can be looked up"):
+        fetch([WantedFile(url=f"https://{host}/m.bin", path="m.bin")], download)
+
+
+def test_a_folder_that_cannot_be_written_is_told(download: Download, source: Source, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DeliveryError, match=r"file/model: Not a directory"):
+        fetch([wanted(source)], replace(download, into=tmp_path / "file" / "model"))
+
+
 def test_redirects_in_a_circle_end(download: Download, source: Source) -> None:
     source.faults[PATH] = Fault(status=302, location=source.url(PATH))
     with pytest.raises(DeliveryError, match="more than 8 redirects"):

@@ -168,6 +168,8 @@ def test_what_is_delivered_otherwise_is_another_revision(other: Any) -> None:
         (lambda: world("Download", "hf://a/b"), "name the files to download in the CatalogModel's sources[].files"),
         (lambda: world("Download", "https://example.com/"), "it names no file"),
         (lambda: world("Download", "https:///x"), "write it as https://<host>/<path>"),
+        (lambda: world("Download", "https://[::1/x"), "no URL that can be read"),
+        (lambda: world("Download", "https://example.com:99999/x"), "no URL that can be read"),
         (lambda: world("Download", "https://example.com/a?b=c", files=FILES), "remove the query"),
         (lambda: world("Download", "https://me:s3cret@example.com/a"), "must not carry a user or password"),
         (lambda: world("Mount", "pvc:///x"), "write it as pvc://<claim>/<path>"),

@@ -47,9 +47,12 @@ class Download:
 def fetch(files: Iterable[WantedFile], download: Download) -> None:
     """All files are there and right when it returns. Raises `DeliveryError`; then none that is wrong is there."""
     deadline_s = download.env.clock.monotonic() + download.limit_s
-    with alone(download.into, lambda: _wait_for_turn(download, deadline_s)):
-        for wanted in files:
-            _Fetching(wanted, download, deadline_s).run()
+    try:
+        with alone(download.into, lambda: _wait_for_turn(download, deadline_s)):
+            for wanted in files:
+                _Fetching(wanted, download, deadline_s).run()
+    except OSError as error:
+        raise DeliveryError(f"{error.filename or download.into}: {error.strerror or error}") from error
 
 
 def _wait_for_turn(download: Download, deadline_s: float) -> None:

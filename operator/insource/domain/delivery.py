@@ -79,10 +79,14 @@ def _claim(uri: str) -> tuple[str, str]:
 
 
 def _https_problem(source: Source) -> str:
-    parts = urlsplit(source.uri)
+    try:
+        parts = urlsplit(source.uri)
+        port = parts.port
+    except ValueError:
+        return "its https source is no URL that can be read; write it as https://<host>/<path>"
     if parts.username or parts.password:  # the URI is not repeated: it holds a secret
         return "an https source must not carry a user or password: put them into sourceCredentials"
-    if not parts.hostname or parts.fragment:
+    if not parts.hostname or parts.fragment or port == 0:
         return f"{source.uri}: write it as https://<host>/<path>"
     if source.files and parts.query:
         return f"{source.uri}: with files, the URI is the folder that they are in; remove the query"
