@@ -187,6 +187,15 @@ def test_a_whole_part_that_was_never_renamed_is_not_fetched_again(download: Down
     assert got(download) == {"weights/model.bin": DATA}
 
 
+def test_a_part_of_another_source_is_not_continued(download: Download, source: Source) -> None:
+    part = files_module.Part(download.into / "weights/model.bin", source.url("/older/model.bin"))
+    with part.begin(0, f'"{sha256(DATA)[:16]}"') as opened:
+        part.add(opened, b"x" * 500_000)
+    fetch([wanted(source, "")], download)
+    assert got(download) == {"weights/model.bin": DATA}
+    assert source.ranges(PATH) == [""]
+
+
 def test_a_damaged_part_is_fetched_anew_once(download: Download, source: Source) -> None:
     part = files_module.Part(download.into / "weights/model.bin", source.url(PATH))
     with part.begin(0, f'"{sha256(DATA)[:16]}"') as opened:

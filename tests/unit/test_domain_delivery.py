@@ -235,6 +235,17 @@ def test_without_ranges_serving_pods_reach_nothing_outside() -> None:
     assert {"to": []} not in egress, "so would an empty list"
 
 
+def test_the_whole_internet_is_not_what_is_inside() -> None:
+    found = policies(network_policies=True, cidrs=("0.0.0.0/0", "::/0", "8.0.0.0/8"))["insource-serving"]["spec"]
+    blocks = [peer["ipBlock"] for peer in found["egress"][-1]["to"]]
+    private = ["10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"]
+    assert blocks == [
+        {"cidr": "0.0.0.0/0", "except": private},
+        {"cidr": "::/0", "except": ["fc00::/7", "fe80::/10"]},
+        {"cidr": "8.0.0.0/8"},
+    ]
+
+
 def test_policies_are_applied_once_and_only_where_they_are_switched_on() -> None:
     assert policies() == {}
     settings = replace(SETTINGS, delivery=DeliverySettings(network_policies=True))
