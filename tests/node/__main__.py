@@ -1,4 +1,4 @@
-"""`python -m tests.node up | down [--images] | status | test`: a Kubernetes node on this machine, for tests and by hand."""
+"""`python -m tests.node up | down [--images] | status | test`: a Kubernetes node on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.node import cluster, machine
-from tests.node.places import NodeError, Places
+from tests.node.places import NodeError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,12 +13,25 @@ from typing import Literal, Protocol
 from rich.console import Console
 
 from tests.node import daemons
+from tests.node.images import ROOT, TARGETS, Builder, archive, build, tag_of
 from tests.node.node import Node, exclusive
 from tests.node.packages import call
-from tests.node.places import NodeError, Places, cache_folder
+from tests.node.places import REGISTRY, NodeError, Places, cache_folder
 
 GIVEN = "KUBECONFIG_FOR_TESTS"
+GIVEN_IMAGES = "IMAGES_FOR_TESTS"
 KIND_NAME = "insource"
+
+
+@dataclass(frozen=True)
+class Images:
+    """Where a chart finds the product: its `global.imageRegistry`, and the tag of all three."""
+
+    registry: str
+    tag: str
+
+    def name(self, target: str) -> str:
+        return f"{self.registry}/insource/{target}:{self.tag}"
 
 
 class Cluster(Protocol):
@@ -32,8 +46,8 @@ class Cluster(Protocol):
     def down(self, *, images: bool = False) -> None:
         """As it was before `up`."""
 
-    def load(self, images: list[str]) -> None:
-        """Images of the builder's store, to where the cluster's nodes find them."""
+    def images(self) -> Images:
+        """Build the product's images and bring them to where pods find them. Raises NodeError."""
 
 
 def kind_of_cluster() -> Literal["given", "kind", "host"]:
@@ -79,7 +93,9 @@ class Host:
             try:
                 self.node.up()
             except BaseException:
-                self.node.console.print("insource: the node did not get up; its logs stay in " + str(self.node.places.logs))
+                self.node.console.print(
+                    "insource: the node did not get up; its logs stay in " + str(self.node.places.logs)
+                )
                 if self.node.places.run.exists():
                     self.node.down()
                 raise
@@ -92,8 +108,16 @@ class Host:
                 shutil.rmtree(places.containerd_root, ignore_errors=True)
                 shutil.rmtree(places.logs, ignore_errors=True)
 
-    def load(self, images: list[str]) -> None:
-        raise NotImplementedError
+    def images(self) -> Images:
+        node = self.node
+        builder = Builder(node.tools, node.places)
+        names = build(builder, node.console)
+        present = node.images()
+        for name in (each for each in names if each not in present):
+            node.console.print(f"insource: importing {name}")
+            with tempfile.TemporaryDirectory(dir=node.places.state) as folder:
+                node.ctr("images", "import", archive(builder, name, Path(folder)))
+        return Images(REGISTRY, tag_of(ROOT))
 
 
 @dataclass
@@ -110,8 +134,14 @@ class Given:
     def down(self, *, images: bool = False) -> None:
         del images
 
-    def load(self, images: list[str]) -> None:
-        raise NotImplementedError
+    def images(self) -> Images:
+        registry, _, tag = os.environ.get(GIVEN_IMAGES, "").rpartition(":")
+        if not registry:
+            raise NodeError(
+                f"{GIVEN} names a cluster of yours, so say where its nodes find the images: push the targets of the "
+                f"Dockerfile as REGISTRY/insource/{{insource,gateway,servers}}:TAG and set {GIVEN_IMAGES}=REGISTRY:TAG"
+            )
+        return Images(registry, tag)
 
 
 @dataclass
@@ -136,8 +166,13 @@ class Kind:
         del images
         call(["kind", "delete", "cluster", "--name", KIND_NAME, "--kubeconfig", self.kubeconfig], "kind delete cluster")
 
-    def load(self, images: list[str]) -> None:
-        raise NotImplementedError
+    def images(self) -> Images:
+        tag = tag_of(ROOT)
+        for target in TARGETS:
+            name = f"{REGISTRY}/insource/{target}:{tag}"
+            call(["docker", "build", "--quiet", "--target", target, "--tag", name, ROOT], f"building {target}")
+            call(["kind", "load", "docker-image", "--name", KIND_NAME, name], f"loading {target}")
+        return Images(REGISTRY, tag)
 
 
 def status() -> int:

@@ -43,10 +43,12 @@ def _marked(places: Places) -> Iterator[tuple[str, int]]:
         if not folder.name.isdigit():
             continue
         try:
-            mark = next((each for each in (folder / "environ").read_bytes().split(b"\0") if each[:len(wanted)] == wanted), None)
+            mark = next(
+                (each for each in (folder / "environ").read_bytes().split(b"\0") if each[: len(wanted)] == wanted), None
+            )
             # A program's children inherit the mark (containerd's shims do). What we start leads a session, they do not.
             if mark is not None and os.getsid(int(folder.name)) == int(folder.name) and not _is_shim(folder):
-                yield mark[len(wanted):].decode(), int(folder.name)
+                yield mark[len(wanted) :].decode(), int(folder.name)
         except OSError:
             continue
 

@@ -22,6 +22,8 @@ root = "{places.containerd_root}"
 state = "{places.run}/containerd"
 [grpc]
   address = "{places.containerd_socket}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{places.run}/opt"
 [plugins."io.containerd.grpc.v1.cri"]
   # A machine that is itself a container may not lower the score.
   restrict_oom_score_adj = true

@@ -1,4 +1,4 @@
-"""The images of the product, built from the repository's Dockerfile by buildah, without a daemon and without a registry."""
+"""The product's images, built from the repository's Dockerfile by buildah, without a daemon or a registry."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,3 +84,47 @@ def base_image(builder: Builder, console: Console) -> str:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return name
+
+
+def tag_of(folder: Path) -> str:
+    """What the images are made of, as a tag: the same sources are not built, nor rolled out, again."""
+    names = ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE")
+    found = [folder / name for name in names]
+    for part in ("requirements", "operator"):
+        found += (path for path in (folder / part).rglob("*") if path.is_file() and path.suffix != ".pyc")
+    digest = hashlib.sha256()
+    for path in sorted(found):
+        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
+    return f"dev-{digest.hexdigest()[:12]}"
+
+
+def build(builder: Builder, console: Console, folder: Path = ROOT) -> list[str]:
+    """The product's images, by name. Only what has changed is built anew. Raises NodeError."""
+    if not (folder / "Dockerfile").is_file():
+        raise NodeError(f"{folder} has no Dockerfile: run this in a checkout of the repository")
+    base = base_image(builder, console)
+    tag = tag_of(folder)
+    names = []
+    with locked(builder.places.state / "images.lock"):
+        for target in TARGETS:
+            name = f"{REGISTRY}/insource/{target}:{tag}"
+            names.append(name)
+            if builder.has(name):
+                continue
+            console.print(f"insource: building the image {target} (minutes at first, seconds after an edit)")
+            words = ["--layers", "--network=host", "--build-arg", f"BASE={base}", "--build-arg", f"REVISION={tag}"]
+            builder.run("bud", *words, *_trust(), "--target", target, "-t", name, folder, what=f"the image {target}")
+    return names
+
+
+def _trust() -> list[str]:
+    """The machine's certificate authorities, during the build only: pip asks the index that this machine asks."""
+    bundle = Path(os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt")
+    return ["-v", f"{bundle}:/etc/ssl/certs/ca-certificates.crt:ro"] if bundle.is_file() else []
+
+
+def archive(builder: Builder, name: str, folder: Path) -> Path:
+    """A file that `ctr images import` and `kind load image-archive` read."""
+    path = folder / f"{name.rpartition('/')[2].replace(':', '-')}.tar"
+    builder.run("push", name, f"docker-archive:{path}:{name}", what=f"writing {name}")
+    return path

@@ -64,7 +64,7 @@ def check_free(places: Places, tools: Tools) -> None:
     if any(has_table(tools, family) for family in ("ip", "ip6")):
         raise NodeError(
             "a kube-proxy works on this machine already (nftables has a table `kube-proxy`), and a machine has room "
-            "for one: stop it, or delete what it left (`nft delete table ip kube-proxy; nft delete table ip6 kube-proxy`)"
+            "for one: stop it, or delete what it left (`nft delete table ip kube-proxy`, and the same of `ip6`)"
         )
     if Path(f"/sys/class/net/{places.bridge}").exists():
         raise NodeError(f"a network interface {places.bridge} exists and is not ours: `ip link del {places.bridge}`")
@@ -76,7 +76,7 @@ def has_table(tools: Tools, family: str) -> bool:
 
 
 def make_network(places: Places) -> None:
-    """The bridge, before the first pod: API server and kubelet listen on its address, and nothing on the machine's own."""
+    """The bridge, before the first pod: API server and kubelet listen on its address, on none of the machine's own."""
     call(["ip", "link", "add", places.bridge, "type", "bridge"])
     call(["ip", "address", "add", f"{places.gateway}/24", "dev", places.bridge])
     call(["ip", "link", "set", places.bridge, "up"])
@@ -101,7 +101,19 @@ def _hierarchies() -> list[Path]:
     """Where a control group is a folder: once with cgroup 2, else per controller."""
     if (CGROUPS / "cgroup.controllers").exists():
         return [CGROUPS]
-    names = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd", "hugetlb", "perf_event")
+    names = (
+        "cpu",
+        "cpuacct",
+        "cpuset",
+        "memory",
+        "devices",
+        "freezer",
+        "blkio",
+        "pids",
+        "systemd",
+        "hugetlb",
+        "perf_event",
+    )
     return [CGROUPS / name for name in names if (CGROUPS / name / "cgroup.procs").exists()]
 
 

@@ -1,4 +1,4 @@
-"""The node, up and down. `up` goes on where it was interrupted only by starting anew; `down` undoes whatever there is."""
+"""The node, up and down. `up` always begins from nothing; `down` undoes whatever there is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tarfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,26 +53,27 @@ class Node:
 
     def up(self) -> None:
         """From nothing to a Ready node: seconds, if nothing is to be built. Raises NodeError."""
+        binaries = self.binaries
         machine.check_free(self.places, self.tools)
         self._write()
         machine.make_network(self.places)
         machine.make_cgroups(self.places)
         for name in ("containerd", "etcd"):
             self.start(name)
-        self._wait(self._etcd_answers, "etcd's answer", "etcd")
+        self._wait(self._etcd_answers, "etcd", "etcd")
         self.start("kube-apiserver")
-        self._wait(self._containerd_answers, "containerd's answer", "containerd")
-        self._import_pause()
-        self._wait(self.api_ready, "the API server's readiness", "etcd", "kube-apiserver")
+        self._wait(self._containerd_answers, "containerd", "containerd")
+        self._import_pause(binaries.pause)
+        self._wait(self.api_ready, "the API server", "etcd", "kube-apiserver")
         for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
             self.start(name)
         self._wait(self._base_objects, "the base objects", "kube-apiserver")
         for name in ("coredns", "volumes"):
             self.start(name)
         everyone = (*programs.CONTROL_PLANE, *programs.NODE)
-        self._wait(self.ready, "the node's readiness", *everyone)
+        self._wait(self.ready, "the node", *everyone)
         self._wait(self._default_account, "the default ServiceAccount", *everyone)
-        self._wait(self._dns_answers, "CoreDNS's readiness", *everyone)
+        self._wait(self._dns_answers, "CoreDNS", *everyone)
 
     def start(self, name: str) -> None:
         """One program, as `up` starts it."""
@@ -95,11 +96,16 @@ class Node:
 
     def wait(self, name: str) -> None:
         """Until what was started again answers, and the node is Ready. Raises NodeError."""
-        self._wait(self.api_ready, "the API server's readiness", "etcd", "kube-apiserver")
-        self._wait(self.ready, "the node's readiness", "kube-apiserver", "kubelet", name)
+        self._wait(self.api_ready, "the API server", "etcd", "kube-apiserver")
+        self._wait(self.ready, "the node", "kube-apiserver", "kubelet", name)
 
-    def _wait(self, ready: object, what: str, *needs: str) -> None:
-        daemons.wait_until(self.places, ready, what, needs)  # type: ignore[arg-type]
+    def _wait(self, ready: Callable[[], bool], what: str, *needs: str) -> None:
+        if self.console.is_terminal:
+            with self.console.status(f"waiting for {what}"):
+                daemons.wait_until(self.places, ready, what, needs)
+        else:
+            daemons.wait_until(self.places, ready, what, needs)
+        self.console.print(f"insource: {what}: ready")
 
     def _write(self) -> None:
         run = self.places.run
@@ -118,12 +124,12 @@ class Node:
         for name, text in texts.items():
             (run / name).write_text(text)
 
-    def _import_pause(self) -> None:
+    def _import_pause(self, program: Path) -> None:
         if PAUSE in self.images():
             return
         folder = self.places.run / "pause-image"
         folder.mkdir()
-        archive = pause_image(self.binaries.pause, folder)
+        archive = pause_image(program, folder)
         self.ctr("images", "import", archive)
         shutil.rmtree(folder)
 
@@ -196,7 +202,7 @@ class Node:
                 # A dead containerd still has containers that live: only it can say which.
                 self.start("containerd")
             if "containerd" in self.running():
-                self._wait(self._containerd_answers, "containerd's answer", "containerd")
+                self._wait(self._containerd_answers, "containerd", "containerd")
                 self._remove_containers()
         daemons.stop(self.places, "containerd")
         machine.unmount(self.places.run, self.places.state)

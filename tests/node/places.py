@@ -1,4 +1,7 @@
-"""Names, addresses and folders of the node. A machine has room for one: kube-proxy's tables and the kubelet's paths have fixed names."""
+"""Names, addresses and folders of the node.
+
+A machine has room for one: the names of kube-proxy's tables and of some of the kubelet's paths are fixed.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""`python -m tests.node.volumes`: a folder of this machine for each claim of the default class, as a cloud's
-provisioner would. It asks the API server as any client; what it has done is what it finds there, so it may die at any time.
+"""`python -m tests.node.volumes`: a folder of this machine for each claim of the default class.
+
+It asks the API server as any client does, and what it has done is what it finds there: it may die at any time.
 
 A `local` volume, not a `hostPath`: of these two only the former gets the group that a pod's `fsGroup` names.
 """
