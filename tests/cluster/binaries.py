@@ -147,7 +147,7 @@ def binaries(console: Console | None = None) -> Binaries:
 
 
 def node_binaries(console: Console | None = None) -> NodeBinaries:
-    """Build what the cache lacks of a real node (five minutes more than `binaries`, without KWOK). Raises BuildError."""
+    """Build what the cache lacks of a real node (five minutes more than for `binaries`). Raises BuildError."""
     console = console or Console(stderr=True)
     etcd, kubernetes, node, own = (_ensure(module, console) for module in (ETCD, KUBERNETES, NODE, NODE_TOOLS))
     return NodeBinaries(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import time
@@ -68,10 +67,10 @@ def _test(console: Console, more: Sequence[str]) -> int:
         return 0
     chosen = cluster.choose(console)
     chosen.up()
-    environment = {**os.environ, "INSOURCE_NODE_RUNS": "1"}
     try:
+        chosen.images()
         words = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-m", "node", *(more or ["tests/node"])]
-        return subprocess.run(words, env=environment, cwd=Path(__file__).parents[2], check=False).returncode
+        return subprocess.run(words, cwd=Path(__file__).parents[2], check=False).returncode
     finally:
         chosen.down()
 

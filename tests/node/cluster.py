@@ -40,6 +40,9 @@ class Cluster(Protocol):
     @property
     def kubeconfig(self) -> Path: ...
 
+    def is_up(self) -> bool:
+        """Whether it was there before us."""
+
     def up(self) -> None:
         """Ready, by all means. Raises NodeError."""
 
@@ -80,6 +83,9 @@ class Host:
     @property
     def kubeconfig(self) -> Path:
         return self.node.places.kubeconfig
+
+    def is_up(self) -> bool:
+        return self.node.places.run.exists() and self.node.ready()
 
     def up(self) -> None:
         """What is left of an earlier one goes first. One that is Ready stays as it is."""
@@ -126,6 +132,9 @@ class Given:
 
     kubeconfig: Path
 
+    def is_up(self) -> bool:
+        return True
+
     def up(self) -> None:
         if not self.kubeconfig.is_file():
             raise NodeError(f"{GIVEN} names {self.kubeconfig}, which is no file: name the kubeconfig of a test cluster")
@@ -154,8 +163,11 @@ class Kind:
     def kubeconfig(self) -> Path:
         return cache_folder() / "kind.kubeconfig"
 
+    def is_up(self) -> bool:
+        return KIND_NAME in call(["kind", "get", "clusters"], "kind get clusters").split()
+
     def up(self) -> None:
-        if KIND_NAME in call(["kind", "get", "clusters"], "kind get clusters").split():
+        if self.is_up():
             return
         self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
         self.console.print("insource: Docker answers: kind makes the node")

@@ -188,6 +188,12 @@ class Node:
     def _default_account(self) -> bool:
         return bool(self._says("get", "serviceaccount", "default", "-o", "name"))
 
+    def set_gpus(self, count: int) -> None:
+        """The scheduler counts them as any; no pod finds a device. They last until the node is deleted."""
+        amount = {"nvidia.com/gpu": str(count)}
+        patch = json.dumps({"status": {"capacity": amount, "allocatable": amount}})
+        self.kubectl("patch", "node", self.places.name, "--subresource=status", "--type=merge", "-p", patch)
+
     # --- down
 
     def down(self) -> None:
