@@ -42,7 +42,7 @@ check: $(STAMP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m insource.api.crdgen --check crds
+	@$(BIN)/python -m insource.api.crdgen --check crds charts/insource/files/crds
 	@$(BIN)/python -m bench.performance --check
 
 format: $(STAMP)
@@ -50,7 +50,7 @@ format: $(STAMP)
 	@$(BIN)/ruff format -q .
 
 generate: $(STAMP)
-	@$(BIN)/python -m insource.api.crdgen crds
+	@$(BIN)/python -m insource.api.crdgen crds charts/insource/files/crds
 	@$(BIN)/python -m bench.performance
 
 # On the embedded API server, and on a real one with KWOK's nodes.

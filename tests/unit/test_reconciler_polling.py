@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import ClientSession, web
 
 from insource.kube import resources
+from insource.reconciler.gateways import Gateways
 from insource.reconciler.polling import GatewayPoller
 from tests.sim.edits import model_deployment, vendor
 from tests.sim.world import World
@@ -50,12 +51,27 @@ class Gateway:
         return web.json_response({"pod": "g", "epoch": "1", "deployments": deployments})
 
 
+class Names:
+    """A headless Service's addresses, as DNS tells them."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = list(addresses)
+        self.port = 0
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        assert (host, port) == ("agents.test", self.port)
+        if not self.addresses:
+            raise OSError("no such name")
+        return self.addresses
+
+
 class Town:
     """A cluster whose gateways are asked over HTTP, and an operator that works until something is so."""
 
-    def __init__(self, world: World, session: ClientSession) -> None:
+    def __init__(self, world: World, session: ClientSession, gateways: Gateways | None = None) -> None:
         self.world = world
-        self.poller = GatewayPoller(session, world.operator.controller, world.env, world.gateways)
+        found = gateways or Gateways(world.gateways, None, world.env.clock)
+        self.poller = GatewayPoller(session, world.operator.controller, world.env, found)
 
     def condition(self, type_: str) -> dict[str, Any]:
         deployment = self.world.objects(resources.MODEL_DEPLOYMENTS)[0]
@@ -88,14 +104,22 @@ class Town:
 
 
 @asynccontextmanager
-async def town(*gateways: Gateway) -> AsyncIterator[Town]:
+async def town(*gateways: Gateway, named: Names | None = None) -> AsyncIterator[Town]:
     async with AsyncExitStack() as stack:
         for gateway in gateways:
             await gateway.start()
             stack.push_async_callback(gateway.stop)
         session = await stack.enter_async_context(ClientSession())
-        world = World(0, gateways=tuple(gateway.url for gateway in gateways))
-        made = Town(world, session)
+        urls = tuple(gateway.url for gateway in gateways)
+        found = None
+        if named is None:
+            world = World(0, gateways=urls)
+        else:
+            named.port = int(urls[0].rpartition(":")[2])
+            world = World(0, gateways=("http://agents.test:9",))
+            found = Gateways((), ("agents.test", named.port), world.env.clock, named.resolve)
+            world.operator.controller.observations.note_gateways(found.awaited)
+        made = Town(world, session, found)
         world.put(vendor())
         world.put(model_deployment("dictation"))
         await world.operator.start()
@@ -195,3 +219,36 @@ async def test_nobody_is_asked_while_nothing_is_unconfirmed() -> None:
 
         await made.until(a_minute_later)
         assert one.asked <= before + 1
+
+
+async def test_without_any_gateway_behind_the_service_nothing_is_ready() -> None:
+    one, names = Gateway(), Names()
+    async with town(one, named=names) as made:
+        await made.until(lambda: made.condition("Ready").get("reason") == "ApplyingTraffic")
+        rounds = itertools.count()
+        await made.until(lambda: next(rounds) >= 20)
+        assert not made.ready
+        names.addresses = ["127.0.0.1"]
+        one.versions[NAME] = made.version
+        await made.until(lambda: made.ready)
+
+
+async def test_every_address_of_the_service_is_waited_for_until_it_leaves() -> None:
+    one, names = Gateway(), Names("127.0.0.1", "127.0.0.77")
+    async with town(one, named=names) as made:
+        await made.until(lambda: made.condition("Ready").get("reason") == "ApplyingTraffic")
+        one.versions[NAME] = made.version
+        await made.rounds(one, 5)
+        assert not made.ready, "nobody answers at the second address"
+        names.addresses = ["127.0.0.1"]
+        await made.until(lambda: made.ready)
+
+
+async def test_who_was_there_stays_when_the_name_is_not_answered() -> None:
+    one, names = Gateway(), Names("127.0.0.1")
+    async with town(one, named=names) as made:
+        await made.until(lambda: one.asked > 0)
+        names.addresses = []
+        await made.until(lambda: made.condition("Ready").get("reason") == "ApplyingTraffic")
+        one.versions[NAME] = made.version
+        await made.until(lambda: made.ready)

@@ -1,4 +1,4 @@
-"""Writes the CustomResourceDefinitions from the models: `python -m insource.api.crdgen [--check] DIR`.
+"""Writes the CustomResourceDefinitions from the models: `python -m insource.api.crdgen [--check] DIR...`.
 
 Structural schemas only. What pydantic says in ways that a structural schema may not (references, unions with null,
 exclusive bounds, titles) is said otherwise here; what cannot be said is an error, never dropped. Output is
@@ -105,22 +105,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit status 1 if `--check` finds a difference."""
     parser = argparse.ArgumentParser(prog="python -m insource.api.crdgen", description="Write or check the CRD files.")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file differs")
-    parser.add_argument("directory", type=Path)
+    parser.add_argument("directories", type=Path, nargs="+", metavar="DIR")
     options = parser.parse_args(argv)
     wanted = {f"{kind.crd_name}.yaml": render(definition(kind)) for kind in KINDS}
-    directory: Path = options.directory
-    present = {path.name: path.read_text() for path in sorted(directory.glob("*.yaml"))}
     if options.check:
-        different = sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
-        for name in different:
-            print(f"{directory / name} differs from the models: run `make generate`", file=sys.stderr)
+        different = [path for directory in options.directories for path in _different(directory, wanted)]
+        for path in different:
+            print(f"{path} differs from the models: run `make generate`", file=sys.stderr)
         return 1 if different else 0
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in present.keys() - wanted.keys():
-        (directory / name).unlink()
-    for name, text in wanted.items():
-        (directory / name).write_text(text)
+    for directory in options.directories:
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in _different(directory, wanted):
+            if path.name in wanted:
+                path.write_text(wanted[path.name])
+            else:
+                path.unlink()
     return 0
+
+
+def _different(directory: Path, wanted: Mapping[str, str]) -> list[Path]:
+    """Files that are not as they should be: missing, changed, or there for nothing."""
+    present = {path.name: path.read_text() for path in directory.glob("*.yaml")}
+    names = sorted(wanted.keys() | present.keys())
+    return [directory / name for name in names if wanted.get(name) != present.get(name)]
 
 
 def _root(kind: Kind) -> Schema:

@@ -46,8 +46,14 @@ def run(program: Coroutine[Any, Any, None]) -> None:
 @click.option("--kubeconfig", help="Default: the pod's own service account.")
 @click.option("--gateway-master-file", type=FILE, required=True)
 @click.option("--gateway-url", "gateway_urls", multiple=True, help="Admin URL of a gateway's agent; may be repeated.")
+@click.option(
+    "--gateway-service",
+    type=ADDRESS,
+    help="Headless Service of the gateways' agents, and their admin port: asked by every address that its name has.",
+)
 @click.option("--ledger-url", required=True)
 @click.option("--image", required=True, help="Image of the adapters.")
+@click.option("--servers-image", default="", help="Image of the catalogue's CPU model servers. Default: --image.")
 @click.option("--identity", default=lambda: f"{socket.gethostname()}-{os.getpid()}", help="Name in the Lease.")
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, help="Health and metrics.")
 @click.option("--public-url", default="", help="Base URL of the gateway for clients; shown in statuses.")

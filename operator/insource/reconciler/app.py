@@ -27,6 +27,7 @@ from insource.kube.lease import LeaseElector
 from insource.kube.resources import Resource
 from insource.reconciler.controller import Controller
 from insource.reconciler.gateway_tokens import GatewayTokens
+from insource.reconciler.gateways import Gateways
 from insource.reconciler.handlers import watch_own_kinds
 from insource.reconciler.health import Health, Progress, WatchState
 from insource.reconciler.memory import collect_seldom, give_back, keep_what_is_there
@@ -65,6 +66,7 @@ class Operator:
         self._client = client
         self._env = env
         self._tokens = GatewayTokens(settings.gateway_master_file)
+        self._gateways = Gateways(settings.gateway_urls, settings.gateway_service, env.clock)
         self.controller = Controller(
             client,
             env,
@@ -75,11 +77,11 @@ class Operator:
                 system_namespace=settings.lease_namespace,
             ),
             identity=settings.identity,
-            gateway_urls=settings.gateway_urls,
+            gateway_urls=self._gateways.awaited,
             token_digests=self._tokens.digests,
             may_write=self._may_write,
             on_write=self._count_write,
-            builtins=builtin_objects(settings.image) if settings.catalogue else (),
+            builtins=builtin_objects(settings.servers_image or settings.image) if settings.catalogue else (),
         )
         queue = self.controller.queue
         self._metrics = Metrics(
@@ -119,7 +121,7 @@ class Operator:
             await self._serve(session, stop)
 
     async def _serve(self, session: aiohttp.ClientSession, stop: asyncio.Event) -> None:
-        gateways = GatewayPoller(session, self.controller, self._env, self._settings.gateway_urls)
+        gateways = GatewayPoller(session, self.controller, self._env, self._gateways)
         forever: list[Awaitable[None]] = [
             *(informer.run() for kind, informer in self._informers.items() if kind not in BY_KOPF),
             *(self._relist(self._informers[kind]) for kind in BY_KOPF),

@@ -5,7 +5,7 @@ Filled by `polling` and `controller`, read by snapshots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from insource.api import conditions as c
@@ -22,6 +22,13 @@ class Observations:
         self._refused: dict[str, Problem] = {}
         self._unready: dict[Key, str] = {}
 
+    def note_gateways(self, gateway_urls: Collection[str]) -> bool:
+        """These are the gateways now: True if that is news. What those who stay have told is kept."""
+        if self._applied.keys() == set(gateway_urls):
+            return False
+        self._applied = {url: self._applied.get(url, {}) for url in gateway_urls}
+        return True
+
     def gateway_versions(self, deployment: Key) -> tuple[int, ...]:
         """For each gateway the traffic version of this deployment that it has applied, -1 if it does not say."""
         name = str(deployment)
@@ -29,7 +36,9 @@ class Observations:
 
     def note_applied(self, gateway_url: str, versions: Mapping[str, int]) -> set[str]:
         """A gateway told its traffic version of some deployments: the names of those for which that is news."""
-        known = self._applied[gateway_url]
+        known = self._applied.get(gateway_url)
+        if known is None:
+            return set()  # it left while it was asked
         news = {name for name, version in versions.items() if known.get(name) != version}
         known.update(versions)
         return news

@@ -15,6 +15,7 @@ from insource.env import Env
 from insource.kube.resources import Key
 from insource.kube.workqueue import Priority
 from insource.reconciler.controller import Controller
+from insource.reconciler.gateways import Gateways
 from insource.reconciler.observations import awaits_gateways, unconfirmed
 from insource.reconciler.reconcile import Work
 from insource.wire.gateway import AdapterState, Applied
@@ -33,11 +34,11 @@ _VENDOR_UNRESOLVED_S, _VENDOR_RESOLVED_S = 1.0, 10.0
 class GatewayPoller:
     """Asks every gateway's `/applied` about the ModelDeployments whose traffic is unconfirmed, while there are any."""
 
-    def __init__(self, session: aiohttp.ClientSession, controller: Controller, env: Env, urls: tuple[str, ...]) -> None:
+    def __init__(self, session: aiohttp.ClientSession, controller: Controller, env: Env, gateways: Gateways) -> None:
         self._session = session
         self._controller = controller
         self._clock = env.clock
-        self._urls = urls
+        self._gateways = gateways
         self._waiting: dict[Key, float] = {}
         """Since when, in the order of arrival."""
         self._arrival = asyncio.Event()
@@ -67,15 +68,23 @@ class GatewayPoller:
             if not self._waiting:
                 self._arrival.clear()
                 await self._arrival.wait()
+            await self._look()
             now = self._clock.monotonic()
             asked = [key for key, since in self._waiting.items() if now - since < _YOUNG_S or now >= everybody_due]
             if now >= everybody_due:
                 everybody_due = now + _LATER_S
             if asked:
-                await asyncio.gather(*(self._ask(url, sorted(map(str, asked))) for url in self._urls))
+                await asyncio.gather(*(self._ask(url, sorted(map(str, asked))) for url in self._gateways.urls))
             for key in asked:
                 self.look_at(key)
             await self._clock.sleep(_SOON_S)
+
+    async def _look(self) -> None:
+        await self._gateways.look()
+        if self._controller.observations.note_gateways(self._gateways.awaited):
+            # One that has left may have been the last that was waited for.
+            for key in self._waiting:
+                self._controller.queue.add(Work("deployment", key.namespace, key.name), Priority.CHANGE)
 
     async def _ask(self, url: str, names: list[str]) -> None:
         for start in range(0, len(names), _NAMES):

@@ -17,12 +17,16 @@ class OperatorSettings:
     gateway_master_file: Path | None
     """The gateway's master; two lines (new, old) while it rotates. None: no token is accepted anywhere."""
     gateway_urls: tuple[str, ...]
-    """Admin URL of each gateway's agent."""
+    """Admin URL of each gateway's agent, where they are known from the start."""
     ledger_url: str
     image: str
     """Our own image: what adapters run."""
     identity: str
     """Unique among replicas: the Lease's holder."""
+    servers_image: str = ""
+    """Image of the built-in catalogue's CPU model servers; empty: `image`."""
+    gateway_service: tuple[str, int] | None = None
+    """Name and admin port of a headless Service: every address of it is a gateway's agent."""
     lease_namespace: str = SYSTEM_NAMESPACE
     listen: str = "127.0.0.1:0"
     """`HOST:PORT` of /healthz, /readyz and /metrics."""

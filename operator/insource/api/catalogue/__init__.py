@@ -17,14 +17,14 @@ _FILES = ("runtimes.yaml", "accelerator_classes.yaml", "models.yaml", "prices.ya
 _PLACEHOLDER = "${VERSION}"
 
 
-def builtin_objects(image: str = f"{OWN_IMAGE}:{__version__}") -> list[dict[str, Any]]:
+def builtin_objects(servers_image: str = f"{OWN_IMAGE}:{__version__}") -> list[dict[str, Any]]:
     """All built-in objects as plain dicts, fresh on every call; what is referred to comes first.
 
-    `image` is our own image, in which the CPU model servers are.
+    `servers_image` is the image of ours in which the CPU model servers are.
     """
     here = files(__package__)
     objects: list[dict[str, Any]] = []
     for name in _FILES:
-        text = (here / name).read_text(encoding="utf-8").replace(f"{OWN_IMAGE}:{_PLACEHOLDER}", image)
+        text = (here / name).read_text(encoding="utf-8").replace(f"{OWN_IMAGE}:{_PLACEHOLDER}", servers_image)
         objects += [item for item in yaml.safe_load_all(text) if item is not None]
     return objects
