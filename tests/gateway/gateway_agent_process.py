@@ -27,7 +27,7 @@ async def main() -> None:
     for name in ("state_dir", "run_dir", "master_file", "ledger_token_file"):
         flags[name] = Path(flags[name])
     agent = Agent(AgentSettings(kubeconfig=None, **flags), AwaySource(), system_env())
-    await until_signal(agent.run)
+    await until_signal(agent.run, agent.outlive_envoy)
 
 
 asyncio.run(main())

@@ -200,10 +200,12 @@ class Gateway:
     task: asyncio.Task[None] | None = None
     envoy: subprocess.Popen[bytes] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    envoy_settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        scheme = "https" if self.envoy_settings.get("tls_dir") else "http"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
     @property
     def state_dir(self) -> Path:
@@ -240,7 +242,9 @@ class Gateway:
             self.task = None
 
     def start_envoy(self) -> None:
-        settings = EnvoySettings("127.0.0.1", self.port, self.state_dir, self.run_dir, concurrency=2)
+        settings = EnvoySettings(
+            "127.0.0.1", self.port, self.state_dir, self.run_dir, concurrency=2, **self.envoy_settings
+        )
         with (self.root / "envoy.err").open("ab") as errors:
             self.envoy = subprocess.Popen(write_configuration(settings, system_env()), stderr=errors)
 
@@ -308,7 +312,7 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def gateway(root: Path, **settings: Any) -> AsyncIterator[Gateway]:
+async def gateway(root: Path, envoy: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[Gateway]:
     """A gateway that is ready, with one deployment: in-house, rescue, and a vendor to spill to."""
     run_dir = Path(tempfile.mkdtemp(prefix="isg"))
     async with contextlib.AsyncExitStack() as stack:
@@ -324,6 +328,7 @@ async def gateway(root: Path, **settings: Any) -> AsyncIterator[Gateway]:
         )
         source = StaticSource(keys=(ALICE, BOB))
         gw = Gateway(root, run_dir, source, adapter, vendor, ledger, free_port(), session, settings=settings)
+        gw.envoy_settings.update(envoy or {})
         source.put(gw.view())
         stack.callback(gw.kill_envoy)
         stack.push_async_callback(gw.stop_agent)

@@ -198,30 +198,6 @@ async def test_rotation_loses_no_line_and_drops_what_was_shipped(tmp_path: Path)
         await until(counted)
 
 
-async def test_drain_waits_for_what_is_in_flight(tmp_path: Path) -> None:
-    async with gateway(tmp_path) as gw:
-        gate = asyncio.Event()
-
-        async def slow(request: object, size: int) -> object:
-            await gate.wait()
-            return await ok(request, size)  # type: ignore[arg-type]
-
-        gw.adapter.behaviour["serve"] = slow  # type: ignore[assignment]
-        waiting = asyncio.create_task(gw.post())
-        await until(lambda: gw.adapter.seen["serve"])
-        draining = asyncio.create_task(gw.admin("/drain", "POST"))
-
-        async def unready() -> bool:
-            return (await gw.admin("/readyz"))[0] == 503
-
-        await until(unready)
-        assert not draining.done()
-        gate.set()
-        assert (await waiting)[0] == 200
-        assert (await draining)[0] == 200
-        gw.kill_envoy(signal.SIGTERM)
-
-
 async def test_a_stopped_replica_is_avoided(tmp_path: Path) -> None:
     async with gateway(tmp_path) as gw:
         server = subprocess.Popen(  # noqa: ASYNC220

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -82,6 +83,14 @@ def gateway() -> None:
 @click.option("--ledger-url", required=True)
 @click.option("--ledger-token-file", type=FILE, required=True)
 @click.option("--pod", default=lambda: os.environ.get("POD_NAME", "gateway"), help="Name in evidence and records.")
+@click.option(
+    "--outlive-envoy",
+    "outlive_envoy_s",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="After SIGTERM: seconds to stay for Envoy to end and the ledger to have its log. For pods, which end at once.",
+)
 def agent(**flags: Any) -> None:
     """Configure Envoy, follow its log, hold cold requests."""
     from insource.gateway.agent import run_agent
@@ -96,12 +105,45 @@ def agent(**flags: Any) -> None:
 @click.option("--state-dir", type=FOLDER, required=True)
 @click.option("--run-dir", type=FOLDER, required=True)
 @click.option("--concurrency", type=int, default=2, show_default=True, help="Worker threads.")
+@click.option("--tls-dir", type=FOLDER, help="Folder with tls.crt and tls.key: a mounted Secret. Default: plain HTTP.")
+@click.option("--health", type=ADDRESS, help="Answer GET /ready here: 200 once all is applied, 503 while draining.")
 def envoy(**flags: Any) -> None:
     """Write the bootstrap, then become Envoy."""
+    from insource.gateway.certificate import CertificateError
     from insource.gateway.envoy import EnvoySettings, exec_envoy
 
     host, port = flags.pop("listen")
-    exec_envoy(EnvoySettings(host=host, port=port, **flags))
+    try:
+        exec_envoy(EnvoySettings(host=host, port=port, **flags))
+    except CertificateError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@gateway.command()
+@click.option("--run-dir", type=FOLDER, required=True)
+@click.option(
+    "--settle",
+    "settle_s",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    help="Seconds in which new connections are still served, until everybody knows that this pod is not ready.",
+)
+@click.option(
+    "--limit",
+    "limit_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=3600.0,
+    show_default=True,
+    help="Seconds after which it ends in any case; above the settle time and the longest request.",
+)
+def drain(run_dir: Path, settle_s: float, limit_s: float) -> None:
+    """End Envoy's work: not ready, no new clients, and wait for what is in flight. The preStop hook of a pod."""
+    from insource.gateway.drain import drain_envoy
+
+    trouble = asyncio.run(drain_envoy(run_dir, settle_s=settle_s, limit_s=limit_s))
+    if trouble:
+        raise click.ClickException(trouble)
 
 
 @click.command()

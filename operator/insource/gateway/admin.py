@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from aiohttp import web
 from pydantic import BaseModel
 
-from insource.wire.errors import error_body
 from insource.wire.gateway import Applied, Evidence, Signals
 
 
@@ -23,12 +22,10 @@ class AdminAnswers:
     metrics: Callable[[], Awaitable[str]]
     unready: Callable[[], Awaitable[str]]
     """Why the gateway is not ready; "" if it is."""
-    drain: Callable[[], Awaitable[str]]
-    """Drains and returns "" once nothing is in flight, else what went wrong."""
 
 
 def admin_application(answers: AdminAnswers) -> web.Application:
-    """/applied /evidence /signals /metrics /healthz /readyz /drain."""
+    """/applied /evidence /signals /metrics /healthz /readyz."""
 
     async def applied(request: web.Request) -> web.Response:
         return _json(answers.applied(request.query.getall("deployment", ())))
@@ -49,16 +46,6 @@ def admin_application(answers: AdminAnswers) -> web.Application:
         reason = await answers.unready()
         return web.Response(status=503 if reason else 200, text=f"{reason or 'ok'}\n")
 
-    async def drain(request: web.Request) -> web.Response:
-        # Anyone who reaches this port could otherwise take the gateway out of service.
-        peer = request.transport.get_extra_info("peername") if request.transport else None
-        own = request.transport.get_extra_info("sockname") if request.transport else None
-        if not peer or not own or peer[0] != own[0]:
-            body = error_body("Draining is asked for from the gateway's own pod.", type="permission_error")
-            return web.json_response(body, status=403)
-        trouble = await answers.drain()
-        return web.Response(status=500 if trouble else 200, text=f"{trouble or 'drained'}\n")
-
     app = web.Application()
     for path, handler in (
         ("/applied", applied),
@@ -69,7 +56,6 @@ def admin_application(answers: AdminAnswers) -> web.Application:
         ("/readyz", readyz),
     ):
         app.router.add_get(path, handler)
-    app.router.add_post("/drain", drain)
     return app
 
 

@@ -14,8 +14,9 @@ from envoy.service.discovery.v3 import ads_pb2_grpc
 from insource.env import Env
 from insource.gateway.application import Applications, Identity
 from insource.gateway.delta import ORDER, DeltaStream, Resources
+from insource.gateway.render import names
 from insource.gateway.render.names import EXTENSION
-from insource.gateway.render.resources import Resource
+from insource.gateway.render.resources import Resource, render_readiness
 
 _log = structlog.get_logger(__name__)
 MAX_MESSAGE = 256 << 20
@@ -73,6 +74,7 @@ class Configuration:
     def open(self) -> _Connection:
         """A new stream. Envoy has one; a second one means that the first is dead."""
         self.applications.restart({})
+        self._resources[names.CLUSTER].pop(names.READINESS, None)
         connection = _Connection(DeltaStream(self._resources, self))
         self._connections.append(connection)
         return connection
@@ -88,7 +90,15 @@ class Configuration:
         self._connections.remove(connection)
         self._tell()
 
+    @property
+    def announced(self) -> bool:
+        """True if the present Envoy is told that it has everything."""
+        return names.READINESS in self._resources[names.CLUSTER]
+
     def holds(self, held: dict[Identity, str]) -> None:
+        if (names.CLUSTER, names.READINESS) in held:
+            # It was complete under an earlier agent. What it has missed since does not make it unfit to serve.
+            self.put([render_readiness()])
         self.applications.holds(held)
         self._tell()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import structlog
@@ -20,11 +21,13 @@ from insource.gateway.activator import Activator
 from insource.gateway.admin import AdminAnswers, admin_application
 from insource.gateway.ads import Configuration, serve_ads
 from insource.gateway.application import Applications
+from insource.gateway.certificate_watch import CertificateWatch
 from insource.gateway.envoy_admin import EnvoyAdmin
 from insource.gateway.follower import Follower
 from insource.gateway.ledger_client import LedgerClient
 from insource.gateway.paths import GatewayPaths
 from insource.gateway.publication import Publication
+from insource.gateway.render.resources import render_readiness
 from insource.gateway.settings import AgentSettings
 from insource.gateway.shipping import Shipper
 from insource.gateway.sources import KubeSource, Source
@@ -49,6 +52,7 @@ class Agent:
         self._applications = Applications(settled=self._backends_changed)
         self._configuration = Configuration(self._applications)
         self._envoy = EnvoyAdmin(self._paths.admin_socket)
+        self._certificate = CertificateWatch(self._envoy, env)
         self._ledger = LedgerClient(settings.ledger_url, settings.ledger_token_file)
         self._master = read_master(settings.master_file)
         self._evidence = Follower(self._paths.access_log, self._paths.evidence, self._paths.outbox, env)
@@ -86,6 +90,7 @@ class Agent:
                 tasks.create_task(self._serve_ads())
                 tasks.create_task(self._evidence.run())
                 tasks.create_task(self._sightings.run())
+                tasks.create_task(self._announce())
                 tasks.create_task(self._keep_house())
                 self.started.set()
 
@@ -119,9 +124,7 @@ class Agent:
 
     @asynccontextmanager
     async def _admin_server(self) -> AsyncIterator[None]:
-        answers = AdminAnswers(
-            self._applied, self._evidence_now, self._signals, self._metrics, self._unready, self._drain
-        )
+        answers = AdminAnswers(self._applied, self._evidence_now, self._signals, self._metrics, self._unready)
         runner = web.AppRunner(admin_application(answers), access_log=None)
         await runner.setup()
         try:
@@ -188,6 +191,10 @@ class Agent:
         gauge("sightings_lost_bytes", "sightings dropped before the ledger had them", self._sightings.lost_bytes)
         gauge("log_unreadable_total", "lines that made no sense", self._evidence.unreadable_total)
         gauge("duplicate_client_keys", "client Secrets left out", len(self._publication.duplicate_secrets))
+        if self._certificate.certificate is not None:
+            left = self._certificate.expiry_s()
+            gauge("certificate_expiry_seconds", "until the certificate expires; negative after", left)
+            gauge("certificate_refused_total", "new certificates that were unusable", self._certificate.refused_total)
         attempts = Gauge(
             "insource_gateway_attempts_total",
             "attempts at adapters",
@@ -213,29 +220,46 @@ class Agent:
         pending = self._applications.pending()
         return f"{pending} deployments are not applied yet" if pending else ""
 
-    async def _drain(self) -> str:
-        """Envoy's graceful end: not ready, no new connections, and 0 in flight seen twice."""
+    async def outlive_envoy(self) -> None:
+        """Our pod ends: stay until Envoy has ended, its log is read to the end, and the ledger has all of it.
+
+        Returns after `outlive_envoy_s` at the latest; what the ledger does not have by then stays on disk.
+        """
         self._draining = True
-        clock = self._env.clock
-        deadline = clock.monotonic() + self._settings.drain_limit_s
+        if not self._settings.outlive_envoy_s:
+            return
         try:
-            await self._envoy.fail_health_check()
-            await self._envoy.drain_listeners()
-            quiet = 0
-            while quiet < 2:
-                if clock.monotonic() > deadline:
-                    return "requests are still in flight"
-                await clock.sleep(DRAIN_POLL_S)
-                quiet = 0 if await self._envoy.active() else quiet + 1
-        except _AWAY:
-            return "Envoy does not answer"
-        return ""
+            async with asyncio.timeout(self._settings.outlive_envoy_s):
+                while not await self._envoy.gone():
+                    await self._env.clock.sleep(DRAIN_POLL_S)
+                await self._evidence.finish()
+                while self._sightings.unshipped:
+                    await self._env.clock.sleep(DRAIN_POLL_S)
+        except TimeoutError:
+            _log.warning("leaving_before_the_end", unshipped=self._sightings.unshipped)
+
+    async def _announce(self) -> None:
+        """Tell Envoy that it has everything, each time that a new one has; its health listener goes by that."""
+        changed = self._configuration.changed
+        async with changed:
+            while True:
+                await changed.wait_for(
+                    lambda: (
+                        self._publication.complete
+                        and self._configuration.connected
+                        and not self._configuration.announced
+                        and not self._applications.pending()
+                    )
+                )
+                self._configuration.put([render_readiness()])
 
     async def _keep_house(self) -> None:
         while True:
             await self._env.clock.sleep(HOUSEKEEPING_S)
             with contextlib.suppress(*_AWAY):
                 await self._rotate()
+            with contextlib.suppress(*_AWAY):
+                await self._certificate.look()
             self._sightings.keep_below(self._settings.keep_bytes)
             self._reread_master()
 
@@ -279,18 +303,34 @@ def read_master(path: Path) -> bytes:
 
 
 async def run_agent(settings: AgentSettings) -> None:
-    """Run until SIGTERM or SIGINT. Envoy keeps serving: draining it is `POST /drain`."""
+    """Run until SIGTERM or SIGINT, and then for as long as `outlive_envoy_s` says. Envoy keeps serving."""
     env = system_env()
     async with await connect(str(settings.kubeconfig) if settings.kubeconfig else None, env) as client:
         agent = Agent(settings, KubeSource(client, env, settings.namespace), env)
-        await until_signal(agent.run)
+        await until_signal(agent.run, agent.outlive_envoy)
 
 
-async def until_signal(run: Callable[[], Awaitable[None]]) -> None:
-    """Run, and cancel at SIGTERM or SIGINT."""
-    task = asyncio.ensure_future(run())
+async def until_signal(
+    run: Callable[[], Coroutine[Any, Any, None]], farewell: Callable[[], Coroutine[Any, Any, None]] | None = None
+) -> None:
+    """Run; at SIGTERM or SIGINT say farewell, still running, and cancel after it, or at the second signal."""
     loop = asyncio.get_running_loop()
+    task = loop.create_task(run())
+    last: list[asyncio.Task[None]] = []
+
+    def stop() -> None:
+        if last or farewell is None:
+            task.cancel()
+            return
+        last.append(loop.create_task(farewell()))
+        last[0].add_done_callback(lambda _: task.cancel())
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+        loop.add_signal_handler(number, stop)
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    finally:
+        for each in last:
+            each.cancel()
+        await asyncio.gather(*last, return_exceptions=True)

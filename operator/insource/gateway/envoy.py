@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from insource.env import Env, system_env
+from insource.gateway.certificate import check_pair
 from insource.gateway.paths import GatewayPaths
 from insource.gateway.render.bootstrap import BootstrapSettings, bootstrap, listeners_file
 from insource.gateway.render.listeners import ListenerSettings, listeners
+from insource.gateway.render.tls import secrets_file
 
 DRAIN_TIME_S = 7200
 """Longer than any request: the re-entry socket closes after it, and held requests still need it."""
@@ -31,6 +33,10 @@ class EnvoySettings:
     upload_timeout_s: int = 600
     max_heap_bytes: int = 0
     node: str = "gateway"
+    tls_dir: Path | None = None
+    """Folder of a mounted Secret with tls.crt and tls.key; None: plain HTTP."""
+    health: tuple[str, int] | None = None
+    """Where probes ask."""
 
 
 def envoy_binary() -> Path:
@@ -45,8 +51,12 @@ def envoy_binary() -> Path:
 
 
 def write_configuration(settings: EnvoySettings, env: Env) -> list[str]:
-    """Write bootstrap and listeners, and return Envoy's command line."""
+    """Write bootstrap and listeners, and return Envoy's command line. Raises CertificateError."""
     paths = GatewayPaths.make(settings.state_dir, settings.run_dir)
+    if settings.tls_dir is not None:
+        folder = settings.tls_dir.absolute()
+        check_pair(folder)
+        _write(paths.tls, secrets_file(str(folder)))
     rendered = listeners(
         ListenerSettings(
             host=settings.host,
@@ -55,6 +65,8 @@ def write_configuration(settings: EnvoySettings, env: Env) -> list[str]:
             access_log=str(paths.access_log),
             boot=env.ids.suffix(8),
             upload_timeout_s=settings.upload_timeout_s,
+            tls_file=str(paths.tls) if settings.tls_dir is not None else "",
+            health=settings.health,
         )
     )
     _write(paths.listeners, listeners_file(rendered))

@@ -6,6 +6,7 @@ in the outbox; after kill -9 the lines since are read again and give the same.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,15 @@ class Follower:
         if self._dirty and self._env.clock.monotonic() >= self._due:
             self.commit()
         return more
+
+    async def finish(self) -> None:
+        """Envoy has gone: take in the rest of its log, decide what waits for a line that will not come, and commit."""
+        while self.step():
+            await self._env.clock.sleep(0)
+        decided = self._joiner.expire(sys.maxsize)
+        self._counters.count(decided)
+        self.outbox.append([line for line in map(encode_sighting, decided) if line is not None])
+        self.commit()
 
     def commit(self) -> None:
         """Write counters, waiting attempts, position and mark, together."""

@@ -57,6 +57,11 @@ class GatewayPaths:
         return self.state_dir / "listeners.json"
 
     @property
+    def tls(self) -> Path:
+        """Where the certificate is; it names files, and holds no key."""
+        return self.state_dir / "tls.json"
+
+    @property
     def snapshot(self) -> Path:
         """The last known world, with keys: mode 0600."""
         return self.state_dir / "snapshot.json"

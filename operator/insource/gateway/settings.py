@@ -31,7 +31,8 @@ class AgentSettings:
     keep_bytes: int = 4 << 30
     """Sightings that the ledger has not acknowledged are kept up to this, and rotated logs that were not read; then the
     oldest go, with an error."""
-    drain_limit_s: float = 3600.0
+    outlive_envoy_s: float = 0.0
+    """After SIGTERM: how long to stay for Envoy to end, its log to be read and the ledger to have all of it."""
     fresh_within_s: float = 3.0
     """How long Envoy waits for the API server's present state before it is given the last snapshot."""
     hold: HoldLimits = field(default_factory=HoldLimits)

@@ -53,6 +53,11 @@ class Shipper:
             if not await self.step():
                 await self._env.clock.sleep(SHIP_POLL_S)
 
+    @property
+    def unshipped(self) -> bool:
+        """True while the ledger does not have all that the follower has committed."""
+        return bool(self._outbox.read(self._shipped, self._follower.mark, 1)[0])
+
     async def step(self) -> bool:
         """Ship one batch. True if there is probably more."""
         # Note: bounded memory. Nothing more is read before this is acknowledged.

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from insource.gateway.render import logs, names
+from insource.gateway.render.health import health_manager
+from insource.gateway.render.names import HCM
 from insource.gateway.render.replies import local_reply_config
+from insource.gateway.render.tls import tls_socket
 from insource.wire import headers
 
 Json = dict[str, Any]
 
 ADS_SOURCE: Json = {"resource_api_version": "V3", "ads": {}, "initial_fetch_timeout": "0s"}
-HCM = names.TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 RESPONSE_SECRETS = (headers.OUTCOME, "x-envoy-ratelimited")
 """What adapters and the activator say to the gateway only. They send no other headers of such names, nor a server's."""
 
@@ -29,13 +31,28 @@ class ListenerSettings:
     """Name of this start of Envoy, unique."""
     upload_timeout_s: int = 600
     """How long a client may take to send one request."""
+    tls_file: str = ""
+    """File with the certificate as Envoy's secret; empty: plain HTTP."""
+    health: tuple[str, int] | None = None
+    """Host and port of the listener for probes."""
 
 
 def listeners(settings: ListenerSettings) -> list[Json]:
-    """Both, as JSON data."""
-    edge = {"socket_address": {"address": settings.host, "port_value": settings.port}}
+    """Both, and the one for probes if it is wanted, as JSON data."""
     reentry = {"pipe": {"path": settings.reentry_socket, "mode": 0o600}}
-    return [_listener("edge", edge, _edge(settings)), _listener("reentry", reentry, _reentry(settings))]
+    edge = _listener("edge", _socket(settings.host, settings.port), _edge(settings))
+    # While draining, only the listeners with this mark stop taking connections.
+    edge["traffic_direction"] = "INBOUND"
+    if settings.tls_file:
+        edge["filter_chains"][0]["transport_socket"] = tls_socket(settings.tls_file)
+    rendered = [edge, _listener("reentry", reentry, _reentry(settings))]
+    if settings.health:
+        rendered.append(_listener("health", _socket(*settings.health), health_manager()))
+    return rendered
+
+
+def _socket(host: str, port: int) -> Json:
+    return {"socket_address": {"address": host, "port_value": port}}
 
 
 def _listener(name: str, address: Json, manager: Json) -> Json:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from envoy.config.cluster.v3 import cluster_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import Message
 
@@ -45,6 +46,15 @@ def render_deployment(
         _resource(names.ROUTES, names.routes_name(view.key), render_routes(view, token)),
         _resource(names.SCOPE, names.scope_name(view.key), render_scope(view)),
     )
+
+
+def render_readiness() -> Resource:
+    """The mark that this Envoy has been given all there was: its health listener answers 200 from then on."""
+    cluster = cluster_pb2.Cluster(name=names.READINESS, type=cluster_pb2.Cluster.STATIC)
+    cluster.load_assignment.cluster_name = names.READINESS
+    endpoint = cluster.load_assignment.endpoints.add().lb_endpoints.add().endpoint
+    endpoint.address.pipe.path = "/dev/null"
+    return _resource(names.CLUSTER, names.READINESS, cluster)
 
 
 def render_key_list(keys: Iterable[ClientKey]) -> Resource:
