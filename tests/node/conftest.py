@@ -7,10 +7,15 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from tests.node import machine
+from tests.node import figures, machine
 from tests.node.cluster import Cluster, Host, Images, choose, kind_of_cluster
 from tests.node.kubectl import Kubectl
 from tests.node.node import Node
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in figures.NOTED:
+        terminalreporter.write_line(f"measured: {line}")
 
 
 @pytest.fixture(scope="session")
