@@ -123,7 +123,7 @@ class Host:
             node.console.print(f"insource: importing {name}")
             with tempfile.TemporaryDirectory(dir=node.places.state) as folder:
                 node.ctr("images", "import", archive(builder, name, Path(folder)))
-        return Images(REGISTRY, tag_of(ROOT))
+        return Images(REGISTRY, names[0].rpartition(":")[2])
 
 
 @dataclass
