@@ -15,13 +15,15 @@ from tests.node.places import NodeError, Places
 MARK = "INSOURCE_NODE_PROGRAM"
 PATIENCE_S = 120.0
 STOP_S = 10.0
+_children: list[subprocess.Popen[bytes]] = []
+"""Of this process; the next one is no parent of theirs and needs none of it."""
 
 
 def start(places: Places, name: str, command: Sequence[str | Path], environment: Mapping[str, str]) -> int:
     """Its process id. Its words are appended to `<logs>/<name>.log`."""
     places.logs.mkdir(parents=True, exist_ok=True)
     with (places.logs / f"{name}.log").open("ab") as output:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             [str(word) for word in command],
             cwd=places.run,
             env={**environment, MARK: f"{places.run}:{name}"},
@@ -29,11 +31,16 @@ def start(places: Places, name: str, command: Sequence[str | Path], environment:
             stdout=output,
             stderr=output,
             start_new_session=True,
-        ).pid
+        )
+    _children.append(child)
+    return child.pid
 
 
 def running(places: Places) -> dict[str, int]:
     """Name -> process id of every program of the node that lives."""
+    for child in list(_children):
+        if child.poll() is not None:
+            _children.remove(child)
     return dict(_marked(places))
 
 
