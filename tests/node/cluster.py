@@ -52,6 +52,9 @@ class Cluster(Protocol):
     def images(self) -> Images:
         """Build the product's images and bring them to where pods find them. Raises NodeError."""
 
+    def tag(self, images: Images, tag: str) -> None:
+        """The same images by another tag, too."""
+
 
 def kind_of_cluster() -> Literal["given", "kind", "host"]:
     """kind only if Docker answers, and only if it is there to be used."""
@@ -125,6 +128,11 @@ class Host:
                 node.ctr("images", "import", archive(builder, name, Path(folder)))
         return Images(REGISTRY, names[0].rpartition(":")[2])
 
+    def tag(self, images: Images, tag: str) -> None:
+        for target in TARGETS:
+            other = Images(images.registry, tag).name(target)
+            self.node.ctr("images", "tag", "--force", images.name(target), other)
+
 
 @dataclass
 class Given:
@@ -151,6 +159,10 @@ class Given:
                 f"Dockerfile as REGISTRY/insource/{{insource,gateway,servers}}:TAG and set {GIVEN_IMAGES}=REGISTRY:TAG"
             )
         return Images(registry, tag)
+
+    def tag(self, images: Images, tag: str) -> None:
+        if images.tag != tag:
+            raise NodeError(f"this needs the images by the tag {tag}: push them so, and set {GIVEN_IMAGES} to it")
 
 
 @dataclass
@@ -179,12 +191,21 @@ class Kind:
         call(["kind", "delete", "cluster", "--name", KIND_NAME, "--kubeconfig", self.kubeconfig], "kind delete cluster")
 
     def images(self) -> Images:
-        tag = tag_of(ROOT)
+        images = Images(REGISTRY, tag_of(ROOT))
         for target in TARGETS:
-            name = f"{REGISTRY}/insource/{target}:{tag}"
+            name = images.name(target)
             call(["docker", "build", "--quiet", "--target", target, "--tag", name, ROOT], f"building {target}")
-            call(["kind", "load", "docker-image", "--name", KIND_NAME, name], f"loading {target}")
-        return Images(REGISTRY, tag)
+            self._load(name)
+        return images
+
+    def tag(self, images: Images, tag: str) -> None:
+        for target in TARGETS:
+            other = Images(images.registry, tag).name(target)
+            call(["docker", "tag", images.name(target), other], "docker tag")
+            self._load(other)
+
+    def _load(self, name: str) -> None:
+        call(["kind", "load", "docker-image", "--name", KIND_NAME, name], f"loading {name}")
 
 
 def status() -> int:
