@@ -26,12 +26,12 @@ CHART = ROOT / "charts/insource"
 NAMESPACE = "insource-system"
 VOICE = "voice"
 INSTALL_S = 300.0
-REQUEST_S = 150.0
+REQUEST_S = 330.0
 
 
 def values(images: Images) -> dict[str, Any]:
     """The defaults, but for the images and for a machine of two processors."""
-    small = {"requests": {"cpu": "25m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
+    small = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
 
     def image(target: str) -> dict[str, str]:
         repository, _, tag = images.name(target).rpartition(":")
@@ -46,7 +46,7 @@ def values(images: Images) -> dict[str, Any]:
             "image": image("gateway"),
             "concurrency": 1,
             "resources": {"agent": small, "envoy": small},
-            "drain": {"settleSeconds": 3, "limitSeconds": 150},
+            "drain": {"settleSeconds": 3, "limitSeconds": 330},
         },
     }
 
@@ -61,7 +61,7 @@ def deployment(name: str = "dictation") -> dict[str, Any]:
         "spec": {
             "modality": "Transcription",
             "backends": [{"name": "inhouse", "inHouse": in_house}],
-            "traffic": {"primary": "inhouse", "requestTimeout": "2m"},
+            "traffic": {"primary": "inhouse", "requestTimeout": "5m"},
         },
     }
 
@@ -144,7 +144,7 @@ class Release:
 
 
 SHORT = audio.clip("0880").wav.read_bytes()
-LONG_CLIPS = 8
+LONG_CLIPS = 4
 
 
 @dataclass
@@ -159,7 +159,7 @@ class Answer:
 
 
 class Traffic:
-    """One client with short requests, one after the other, and one request of three minutes' speech in flight."""
+    """One client with short requests, one after the other, and one request of 100 s of speech in flight."""
 
     def __init__(self, release: Release) -> None:
         self._release = release
