@@ -55,3 +55,16 @@ def test_each_missing_variable_is_named(complete: dict[str, str]) -> None:
 def test_wrong_values_are_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} is "):
         settings_from_environment(IN_HOUSE | {name: value})
+
+
+def test_the_way_to_a_vendor() -> None:
+    plain = settings_from_environment(VENDOR).backend
+    assert isinstance(plain, VendorSettings)
+    assert (plain.proxy_url, plain.proxy_credentials_file, plain.ca_file) == ("", None, None)
+    way = {"INSOURCE_PROXY_URL": "http://proxy:3128", "INSOURCE_CA_FILE": "/ca/ca.crt"}
+    here = settings_from_environment(VENDOR | way | {"INSOURCE_PROXY_CREDENTIALS_FILE": "/p/c"}).backend
+    assert isinstance(here, VendorSettings)
+    assert here.proxy_url == "http://proxy:3128"
+    assert (str(here.proxy_credentials_file), str(here.ca_file)) == ("/p/c", "/ca/ca.crt")
+    with pytest.raises(SettingsError, match=r"^INSOURCE_PROXY_URL is "):
+        settings_from_environment(VENDOR | {"INSOURCE_PROXY_URL": "proxy:3128"})

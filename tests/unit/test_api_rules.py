@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 import yaml
 from cel.cel import evaluate
+from pydantic import ValidationError
 
 from insource.api import crdgen
 from insource.api.kinds import BY_KIND
+from insource.api.rules import broken_rule
+from insource.api.vendor import VendorSpec
 from tests.unit.domain_world import spec, vendor_object
 
 
@@ -107,3 +110,28 @@ def test_a_change_of_anything_else_is_allowed() -> None:
     wanted = yaml.safe_load(yaml.safe_dump(spec(replicas=5)))
     wanted["traffic"]["spill"]["dailyLimit"] = "7.5"
     assert check(mdep(wanted), mdep(spec())) == []
+
+
+PEM = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"
+
+
+def vendor_spec(**changes: Any) -> VendorSpec:
+    return VendorSpec.model_validate(vendor_object(**changes)["spec"])
+
+
+def test_a_vendors_proxy_names_no_credentials_in_its_url() -> None:
+    assert vendor_spec(proxy={"url": "http://proxy.example:3128"}).proxy
+    for url in ("http://user:pass@proxy:3128", "https://proxy:3128", "proxy:3128", "http://proxy:3128/path"):
+        with pytest.raises(ValidationError, match="should match pattern"):
+            vendor_spec(proxy={"url": url})
+
+
+def test_a_vendors_ca_bundle_comes_from_one_place() -> None:
+    for bundle in ({"inline": PEM}, {"configMapRef": {"name": "corp-ca"}}):
+        assert check(vendor_object(caBundle=bundle)) == []
+        assert broken_rule(vendor_spec(caBundle=bundle)) == ""
+    for bundle in ({}, {"inline": PEM, "configMapRef": {"name": "corp-ca"}}):
+        assert check(vendor_object(caBundle=bundle)) == ["set exactly one of inline and configMapRef"]
+        assert broken_rule(vendor_spec(caBundle=bundle)).startswith("spec.caBundle: ")
+    with pytest.raises(ValidationError, match="should match pattern"):
+        vendor_spec(caBundle={"inline": "/etc/ssl/ca.crt"})

@@ -143,6 +143,55 @@ def test_only_the_adapter_mounts_the_key_and_the_mount_is_optional() -> None:
     assert "initContainers" not in pod
 
 
+def adapter_pod(shop: Shop) -> tuple[dict[str, str], dict[str, Any], dict[str, str]]:
+    """Environment, volumes and mounts of the adapter, by name."""
+    pod = shop.live["Deployment", "openai-adapter"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    return (
+        {item["name"]: item.get("value", "") for item in container["env"]},
+        {item["name"]: item for item in pod["volumes"]},
+        {item["name"]: item["mountPath"] for item in container["volumeMounts"]},
+    )
+
+
+def test_a_proxy_and_a_private_ca_reach_the_adapter_and_nobody_else_gets_their_variables() -> None:
+    plain = Shop()
+    plain.step()
+    environment, volumes, _ = adapter_pod(plain)
+    assert not [name for name in environment if "PROXY" in name or "_CA_" in name]
+    assert not {"proxy-credentials", "vendor-ca"} & set(volumes)
+
+    shop = Shop(
+        proxy={"url": "http://proxy:3128", "credentials": {"secretRef": {"name": "egress", "key": "basic"}}},
+        caBundle={"configMapRef": {"name": "corp-ca"}},
+    )
+    shop.step()
+    environment, volumes, mounts = adapter_pod(shop)
+    assert environment["INSOURCE_PROXY_URL"] == "http://proxy:3128"
+    assert environment["INSOURCE_PROXY_CREDENTIALS_FILE"] == f"{mounts['proxy-credentials']}/basic"
+    assert environment["INSOURCE_PROXY_SECRET"] == "egress/basic"
+    assert environment["INSOURCE_CA_FILE"] == f"{mounts['vendor-ca']}/ca.crt"
+    assert environment["INSOURCE_CA_SOURCE"] == "ConfigMap corp-ca/ca.crt"
+    assert volumes["proxy-credentials"]["secret"] == {"secretName": "egress", "optional": True}
+    assert volumes["vendor-ca"]["configMap"] == {"name": "corp-ca", "optional": True}
+
+
+def test_an_inline_bundle_is_a_file_beside_the_routes_so_an_edit_restarts_nothing() -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"
+    shop = Shop(caBundle={"inline": pem})
+    shop.step()
+    environment, volumes, mounts = adapter_pod(shop)
+    assert environment["INSOURCE_CA_FILE"] == f"{mounts['routes']}/ca.crt"
+    assert volumes["routes"]["configMap"]["name"] == "openai-adapter"
+    assert shop.live["ConfigMap", "openai-adapter"]["data"]["ca.crt"] == pem
+    shop.object["spec"]["caBundle"] = {"inline": pem * 2}
+    assert [obj["kind"] for obj in shop.step().applies] == ["ConfigMap"]
+    assert shop.live["ConfigMap", "openai-adapter"]["data"]["ca.crt"] == pem * 2
+    del shop.object["spec"]["caBundle"]
+    shop.step()
+    assert "ca.crt" not in shop.live["ConfigMap", "openai-adapter"]["data"]
+
+
 def test_a_vendor_that_is_being_deleted_is_left_alone() -> None:
     shop = Shop()
     shop.object["metadata"]["deletionTimestamp"] = "now"

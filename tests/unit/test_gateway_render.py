@@ -1,6 +1,7 @@
 """Rendered configuration, against golden files. `tests/gateway/test_gateway_golden.py` loads the same into Envoy."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf import json_format
@@ -11,6 +12,7 @@ from insource.gateway.render.bootstrap import bootstrap
 from insource.gateway.render.listeners import listeners
 from insource.gateway.render.names import CLUSTER, ENDPOINTS, ROUTES
 from insource.gateway.render.resources import Resource, render_deployment, render_key_list
+from insource.gateway.render.tls import secrets_file
 from insource.gateway.view import ClientKey, DeploymentView
 from tests.gateway import gateway_examples as examples
 
@@ -48,14 +50,22 @@ def test_listeners(snapshot: SnapshotAssertion) -> None:
     assert json.loads(json.dumps(listeners(examples.LISTENERS))) == snapshot
 
 
+def test_listeners_with_tls_and_probes(snapshot: SnapshotAssertion) -> None:
+    settings = replace(examples.LISTENERS, tls_file="/state/tls.json", health=("0.0.0.0", 8081))
+    edge, reentry, health = json.loads(json.dumps(listeners(settings)))
+    plain, same = json.loads(json.dumps(listeners(examples.LISTENERS)))
+    assert reentry == same
+    edge_only = {**edge, "filter_chains": plain["filter_chains"]}
+    assert edge_only == plain
+    assert [edge["filter_chains"][0]["transport_socket"], health, secrets_file("/tls")] == snapshot
+
+
 def test_versions_depend_on_content_only() -> None:
     def versions(view: DeploymentView) -> dict[str, str]:
         return {each.type_url: each.version for each in render_deployment(view, "t", "/h")}
 
     first = versions(examples.IN_HOUSE)
     assert first == versions(examples.IN_HOUSE)
-    from dataclasses import replace
-
     other = versions(replace(examples.IN_HOUSE, version=99, serve=examples.IN_HOUSE.serve[:1]))
     assert {kind for kind in first if first[kind] != other[kind]} == {ENDPOINTS}
     other = versions(replace(examples.IN_HOUSE, clients=("x",)))

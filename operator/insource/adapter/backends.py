@@ -18,10 +18,19 @@ from insource.adapter.dialects.openai import TRANSCRIPTIONS, Answer, OpenAITrans
 from insource.adapter.ledger import LedgerAway, LedgerClient, RecordRejected
 from insource.adapter.parameters import Transcription
 from insource.adapter.pod_http import PodServer
-from insource.adapter.refusals import Refusal, refused_credentials, refused_policy, unrecorded
+from insource.adapter.refusals import (
+    PROXY_CREDENTIALS,
+    Refusal,
+    refused_credentials,
+    refused_policy,
+    refused_proxy,
+    server_failure,
+    unrecorded,
+)
 from insource.adapter.routes import InHouseRoutes, Route, Routes, VendorAdapterRoutes
 from insource.adapter.server_watch import ServerWatch
 from insource.adapter.settings import InHouseSettings, Patience, VendorSettings
+from insource.adapter.vendor_way import VendorWay
 from insource.adapter.wal import WriteAheadLog
 from insource.adapter.warmup import tone_wav
 from insource.adapter.watched_file import WatchedFile, first_line
@@ -168,22 +177,28 @@ class Vendor:
         self.routes: Routes = self._vendor_routes
         self.admission = Admission(settings.concurrency)
         self._window = RequestWindow(settings.requests_per_minute, env)
-        calls = SessionCalls(settings.endpoint + TRANSCRIPTIONS, session)
+        self._way = VendorWay(settings, env.clock, patience.look_at_files_every_s)
+        calls = SessionCalls(settings.endpoint + TRANSCRIPTIONS, session, self._way.now)
         self._dialect = OpenAITranscriptions(calls, env, self._key.value)
 
     @property
     def ready(self) -> bool:
-        """A key and routes are there. A key that the vendor refused stays ready: only the next attempt can tell."""
-        return bool(self._key.value()) and not self._vendor_routes.error
+        """All that a call needs is there. A key that the vendor refused stays ready: only the next attempt can tell."""
+        return (
+            bool(self._key.value())
+            and not self._vendor_routes.error
+            and not self._way.credentials_missing
+            and not self._way.authorities_problem
+        )
 
     @property
     def problem(self) -> str:
-        """Nothing beyond its credentials."""
-        return ""
+        """What is missing beside its credentials."""
+        return self._way.authorities_problem
 
     @property
     def credentials(self) -> tuple[bool | None, str]:
-        """Whether there is a key that the vendor has not refused."""
+        """Whether there is a key that the vendor has not refused, and the same for its proxy."""
         key = self._key.value()
         if not key:
             return False, (
@@ -195,12 +210,17 @@ class Vendor:
                 f"The vendor {self._settings.vendor} refuses the key in Secret {self._settings.secret} (401 or 403); "
                 "replace it"
             )
-        return True, ""
+        problem = self._way.credentials_problem
+        return not problem, problem
 
     def check(self) -> None:
         """Refuse without a key, or past the vendor's limits."""
         if not self._key.value():
             raise refused_credentials("This deployment's vendor has no credentials.")
+        if self._way.credentials_missing:
+            raise refused_proxy("The proxy on the way to this deployment's vendor has no credentials.")
+        if self._way.authorities_problem:
+            raise server_failure("This deployment's vendor cannot be trusted yet.", reason="ca_bundle")
         self._window.check()
 
     def check_possible(self, wanted: Transcription, route: Route) -> None:
@@ -253,9 +273,12 @@ class Vendor:
             async with self._dialect.call(work) as answer:
                 if self._refused_key == key:
                     self._refused_key = ""
+                self._way.proxy_accepts()
                 yield answer
         except Refusal as refusal:
-            if refusal.outcome is Outcome.REFUSED_CREDENTIALS:
+            if refusal.reason == PROXY_CREDENTIALS:
+                self._way.proxy_refuses()
+            elif refusal.outcome is Outcome.REFUSED_CREDENTIALS:
                 self._refused_key = key
             elif refusal.outcome is Outcome.SHED and refusal.retry_after_s:
                 self._window.close_for(refusal.retry_after_s)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import aiohttp
@@ -44,17 +46,42 @@ class Calls(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a backend's address is reached."""
+
+    proxy: str | None = None
+    proxy_headers: Mapping[str, str] | None = field(default=None, repr=False)
+    """For the proxy only; `Authorization` is sent to it as `Proxy-Authorization`."""
+    tls: ssl.SSLContext | None = None
+    """None: the system's authorities."""
+
+
+DIRECT = Way()
+
+
 class SessionCalls:
     """By aiohttp's client: any address, any body."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, url: str, session: aiohttp.ClientSession, way: Callable[[], Way] = lambda: DIRECT) -> None:
+        """`way` says for each request how the URL is reached."""
         self._url = url
         self._session = session
+        self._way = way
 
     @asynccontextmanager
     async def post(self, headers: Mapping[str, str], body: Body) -> AsyncIterator[Reply]:
         """See `Calls`."""
-        async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
+        way = self._way()
+        async with self._session.post(
+            self._url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            proxy=way.proxy,
+            proxy_headers=way.proxy_headers,
+            ssl=way.tls or True,
+        ) as response:
             yield _SessionReply(response)
 
 

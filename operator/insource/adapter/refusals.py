@@ -11,6 +11,8 @@ from typing import Any
 from insource.wire.errors import error_body
 from insource.wire.vocabulary import Outcome
 
+PROXY_CREDENTIALS = "proxy_credentials"
+"""The reason that tells a proxy's refusal from the vendor's own."""
 RETRY_AFTER_MAX_S = 120
 """OpenAI's SDK ignores a longer Retry-After, and so do we."""
 
@@ -95,6 +97,11 @@ def refused_policy(message: str, *, reason: str) -> Refusal:
 def refused_credentials(message: str) -> Refusal:
     """503: the vendor does not accept our key, or there is none."""
     return Refusal(Outcome.REFUSED_CREDENTIALS, 503, message, code="vendor_credentials", reason="credentials")
+
+
+def refused_proxy(message: str) -> Refusal:
+    """503: the proxy on the way to the vendor does not accept our credentials, or there are none."""
+    return Refusal(Outcome.REFUSED_CREDENTIALS, 503, message, code="vendor_credentials", reason=PROXY_CREDENTIALS)
 
 
 def server_failure(message: str, *, reason: str) -> Refusal:

@@ -58,6 +58,16 @@ class VendorSettings:
     """0: unlimited."""
     concurrency: int
     """0: unlimited."""
+    proxy_url: str = ""
+    """Empty: the vendor is called directly."""
+    proxy_credentials_file: Path | None = None
+    """`user:password`; None: the proxy wants none."""
+    proxy_secret: str = ""
+    """`name/key` of the Secret that should hold them: for messages only."""
+    ca_file: Path | None = None
+    """PEM of the only authorities that are believed; None: the system's."""
+    ca_source: str = ""
+    """Where the bundle comes from: for messages only."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +169,16 @@ def _vendor(env: Mapping[str, str]) -> VendorSettings:
         routes_file=Path(_text(env, "INSOURCE_ROUTES_FILE")),
         requests_per_minute=_number(env, "INSOURCE_REQUESTS_PER_MINUTE", int, 0),
         concurrency=_number(env, "INSOURCE_CONCURRENCY", int, 0),
+        proxy_url=_url(env, "INSOURCE_PROXY_URL") if env.get("INSOURCE_PROXY_URL") else "",
+        proxy_credentials_file=_file(env, "INSOURCE_PROXY_CREDENTIALS_FILE"),
+        proxy_secret=env.get("INSOURCE_PROXY_SECRET", ""),
+        ca_file=_file(env, "INSOURCE_CA_FILE"),
+        ca_source=env.get("INSOURCE_CA_SOURCE", ""),
     )
+
+
+def _file(env: Mapping[str, str], name: str) -> Path | None:
+    return Path(env[name]) if env.get(name) else None
 
 
 def _text(env: Mapping[str, str], name: str) -> str:

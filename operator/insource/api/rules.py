@@ -18,8 +18,17 @@ def broken_rule(spec: Spec) -> str:
     """The first rule that a spec breaks: field's path and what is wrong; empty if it keeps them all."""
     if isinstance(spec, ModelDeploymentSpec):
         return _backends(spec) or _traffic(spec)
-    if isinstance(spec, VendorSpec) and spec.endpoint.endswith("/"):
+    if isinstance(spec, VendorSpec):
+        return _vendor(spec)
+    return ""
+
+
+def _vendor(spec: VendorSpec) -> str:
+    if spec.endpoint.endswith("/"):
         return f"spec.endpoint: {spec.endpoint} must not end with '/': write it up to and with /v1"
+    bundle = spec.ca_bundle
+    if bundle is not None and (bundle.inline is None) == (bundle.config_map_ref is None):
+        return "spec.caBundle: set exactly one of inline and configMapRef"
     return ""
 
 

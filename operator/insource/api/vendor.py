@@ -23,6 +23,35 @@ class Credentials(Spec):
     secret_ref: SecretKeyRef
 
 
+class Proxy(Spec):
+    """An HTTP proxy that requests to the vendor go through: by CONNECT, if the endpoint is https."""
+
+    url: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^http://[^\s/?#@]+$")]
+    """Such as `http://proxy.example:3128`, without credentials."""
+    credentials: Credentials | None = None
+    """`user:password`, sent to the proxy by HTTP's Basic scheme; absent: it wants none."""
+
+
+class ConfigMapKeyRef(Spec):
+    """A key of a ConfigMap in the Vendor's namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    key: Word = "ca.crt"
+
+
+class CaBundle(Spec):
+    """Who must have signed the vendor's certificate, or that of the proxy which looks inside. PEM, one or more."""
+
+    inline: Annotated[str, Field(max_length=65_536, pattern="-----BEGIN CERTIFICATE-----")] | None = None
+    config_map_ref: ConfigMapKeyRef | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("has(self.inline) != has(self.configMapRef)", "set exactly one of inline and configMapRef")
+        )
+    )
+
+
 class VendorLimits(Spec):
     """What the vendor allows this key; 0: unlimited."""
 
@@ -46,6 +75,10 @@ class VendorSpec(Spec):
     endpoint: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^https?://[^\s?#@]+$")]
     """Base URL up to and with `/v1`."""
     credentials: Credentials
+    proxy: Proxy | None = None
+    """Absent: the vendor is called directly."""
+    ca_bundle: CaBundle | None = None
+    """Absent: the authorities of the adapter's image. Given: these and no others."""
     limits: VendorLimits | None = None
     allowed_deployments: AllowedDeployments | None = None
     """Absent: every ModelDeployment of this namespace."""

@@ -26,6 +26,7 @@ from insource.adapter.refusals import (
     Refusal,
     client_error,
     refused_credentials,
+    refused_proxy,
     server_failure,
     shed,
     timed_out,
@@ -39,6 +40,7 @@ log = structlog.get_logger(__name__)
 TRANSCRIPTIONS = "/audio/transcriptions"
 """Path below the base URL."""
 ANSWER_MAX_BYTES = 64 << 20
+PROXY_AUTHENTICATION = 407
 _ERROR_MAX_BYTES = 64 * 1024
 CLIENT_REQUEST_ID = "x-client-request-id"
 _AUDIO_TYPE = "application/octet-stream"
@@ -115,6 +117,8 @@ class OpenAITranscriptions:
         except (aiohttp.ClientError, OSError) as problem:
             if isinstance(problem, TimeoutError):
                 raise
+            if isinstance(problem, aiohttp.ClientHttpProxyError) and problem.status == PROXY_AUTHENTICATION:
+                raise _proxy_refusal() from problem
             raise server_failure("The backend could not be reached or broke off.", reason=_reason(problem)) from problem
         finally:
             if file is not None:
@@ -130,6 +134,8 @@ class OpenAITranscriptions:
                 reason=str(error.get("code") or "backend_limit")[:100],
                 retry_after_s=wait,
             )
+        if status == PROXY_AUTHENTICATION and self._key:
+            return _proxy_refusal()
         if status in (401, 403) and self._key:
             return refused_credentials("The vendor does not accept this deployment's credentials.")
         if status in (408, 504):
@@ -260,7 +266,15 @@ def _object(content: bytes) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
+def _proxy_refusal() -> Refusal:
+    return refused_proxy("The proxy on the way to the vendor does not accept this deployment's credentials.")
+
+
 def _reason(problem: Exception) -> str:
+    if isinstance(problem, aiohttp.ClientHttpProxyError):
+        return f"proxy_{problem.status}"
+    if isinstance(problem, aiohttp.ClientConnectorCertificateError):
+        return "certificate"
     if isinstance(problem, aiohttp.ClientConnectorError | Unreachable):
         return "unreachable"
     return "broken_off"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from insource.api import meta
+from insource.api.vendor import VendorSpec
 from insource.domain.build.objects import manifest
 from insource.domain.build.pod import (
     GRACE_BEYOND_REQUEST_S,
@@ -18,6 +21,10 @@ from insource.domain.snapshot import Manifest, Settings, Vendor
 KEY_DIR = "/var/run/insource/vendor-key"
 ROUTES_DIR = "/var/run/insource/routes"
 ROUTES_KEY = "routes.json"
+CA_DIR = "/var/run/insource/vendor-ca"
+CA_KEY = "ca.crt"
+"""Of an inline bundle, in the ConfigMap of the routes: an edit of it restarts nothing."""
+PROXY_DIR = "/var/run/insource/proxy-credentials"
 LONGEST_REQUEST_S = 3600
 """Of any ModelDeployment (the schema's bound): the adapter serves them all, and its template must not follow each."""
 
@@ -37,10 +44,13 @@ def build_vendor_deployment(vendor: Vendor, settings: Settings) -> Manifest:
         variable("INSOURCE_ROUTES_FILE", f"{ROUTES_DIR}/{ROUTES_KEY}"),
         variable("INSOURCE_REQUESTS_PER_MINUTE", str(limits.requests_per_minute if limits else 0)),
         variable("INSOURCE_CONCURRENCY", str(limits.concurrency if limits else 0)),
+        *_way_environment(vendor.spec),
     ]
+    way_mounts, way_volumes = _way_files(vendor.spec)
     mounts = [
         {"name": "vendor-key", "mountPath": KEY_DIR, "readOnly": True},
         {"name": "routes", "mountPath": ROUTES_DIR, "readOnly": True},
+        *way_mounts,
     ]
     return manifest(
         "apps/v1",
@@ -64,9 +74,44 @@ def build_vendor_deployment(vendor: Vendor, settings: Settings) -> Manifest:
                             *adapter_volumes(),
                             {"name": "vendor-key", "secret": {"secretName": secret.name, "optional": True}},
                             {"name": "routes", "configMap": {"name": name, "optional": True}},
+                            *way_volumes,
                         ],
                     },
                 },
             }
         },
     )
+
+
+def _way_environment(spec: VendorSpec) -> list[dict[str, Any]]:
+    """Proxy and private CA, for those that have one: the template of all others stays what it was."""
+    found = []
+    if spec.proxy is not None:
+        found.append(variable("INSOURCE_PROXY_URL", spec.proxy.url))
+        if spec.proxy.credentials is not None:
+            secret = spec.proxy.credentials.secret_ref
+            found.append(variable("INSOURCE_PROXY_CREDENTIALS_FILE", f"{PROXY_DIR}/{secret.key}"))
+            found.append(variable("INSOURCE_PROXY_SECRET", f"{secret.name}/{secret.key}"))
+    if spec.ca_bundle is not None:
+        reference = spec.ca_bundle.config_map_ref
+        if reference is None:
+            found.append(variable("INSOURCE_CA_FILE", f"{ROUTES_DIR}/{CA_KEY}"))
+            found.append(variable("INSOURCE_CA_SOURCE", "spec.caBundle.inline"))
+        else:
+            found.append(variable("INSOURCE_CA_FILE", f"{CA_DIR}/{reference.key}"))
+            found.append(variable("INSOURCE_CA_SOURCE", f"ConfigMap {reference.name}/{reference.key}"))
+    return found
+
+
+def _way_files(spec: VendorSpec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Mounts and volumes of the same."""
+    mounts, volumes = [], []
+    if spec.proxy is not None and spec.proxy.credentials is not None:
+        secret = spec.proxy.credentials.secret_ref
+        mounts.append({"name": "proxy-credentials", "mountPath": PROXY_DIR, "readOnly": True})
+        volumes.append({"name": "proxy-credentials", "secret": {"secretName": secret.name, "optional": True}})
+    if spec.ca_bundle is not None and spec.ca_bundle.config_map_ref is not None:
+        reference = spec.ca_bundle.config_map_ref
+        mounts.append({"name": "vendor-ca", "mountPath": CA_DIR, "readOnly": True})
+        volumes.append({"name": "vendor-ca", "configMap": {"name": reference.name, "optional": True}})
+    return mounts, volumes

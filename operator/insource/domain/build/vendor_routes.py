@@ -10,7 +10,7 @@ from insource.api import meta
 from insource.api.fields import duration_s
 from insource.api.kinds import Misfit
 from insource.domain.build.objects import manifest
-from insource.domain.build.vendor_deployment import ROUTES_KEY
+from insource.domain.build.vendor_deployment import CA_KEY, ROUTES_KEY
 from insource.domain.names import vendor_adapter_name
 from insource.domain.references import allows
 from insource.domain.snapshot import Child, Manifest, ModelDeployment, Vendor
@@ -36,8 +36,13 @@ def build_vendor_routes(
         namespace=vendor.namespace,
         labels={meta.LABEL_VENDOR: vendor.name},
         owner=vendor,
-        body={"data": {ROUTES_KEY: VendorRoutes(deployments=routes).model_dump_json()}},
+        body={"data": {ROUTES_KEY: VendorRoutes(deployments=routes).model_dump_json(), **_bundle(vendor)}},
     )
+
+
+def _bundle(vendor: Vendor) -> dict[str, str]:
+    bundle = vendor.spec.ca_bundle
+    return {CA_KEY: bundle.inline} if bundle is not None and bundle.inline is not None else {}
 
 
 def _kept(vendor: Vendor, unfit: Iterable[Misfit], live: Child | None) -> dict[str, VendorRoute]:
