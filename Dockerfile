@@ -8,6 +8,7 @@ ARG BASE=python:3.11.14-slim-bookworm
 FROM ${BASE} AS dependencies
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore \
     PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0
+ARG SOURCE_DATE_EPOCH=0
 COPY requirements /src/requirements
 # Our own code and Envoy lie beside the virtual environment, in layers of their own: its .pth file finds them.
 RUN python -m venv --without-pip /opt/python \
