@@ -20,6 +20,7 @@ from insource.api.kinds import KINDS
 
 PRODUCT = Path(__file__).resolve().parents[2] / "operator" / "insource"
 EXCUSED = {
+    "ModelDeployment.spec.backends.inHouse.pod": "rendered whole into the pod, whatever is in it (model_dump)",
     "AcceleratorClass.spec.tolerations": "rendered whole into the pod, whatever is in it (model_dump)",
 }
 """Paths below which fields need no reader of their own, and why."""

@@ -41,7 +41,7 @@ class Cluster:
         return helm(*arguments, *flags, home=self.folder, kubeconfig=self.api.kubeconfig("admin"))
 
     def install(self, *flags: str | Path) -> str:
-        return self.helm("install", RELEASE, CHART, "--wait", "--timeout", "120s", *flags)
+        return self.helm("install", RELEASE, CHART, "--create-namespace", "--wait", "--timeout", "120s", *flags)
 
     def get(self, path: str) -> Object | None:
         """An object, or None."""
@@ -62,6 +62,12 @@ class Cluster:
 
     def wait(self, true: Callable[[], bool], what: str) -> None:
         wait_until(true, [], what)
+
+    def restricted_namespace(self) -> None:
+        """The release's, in which Pod Security refuses what is not restricted. Repeatable."""
+        labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+        if self.get(f"/api/v1/namespaces/{SYSTEM_NAMESPACE}") is None:
+            self.namespace(SYSTEM_NAMESPACE, **labels)
 
     def namespace(self, name: str, **labels: str) -> None:
         self.api.ok("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})

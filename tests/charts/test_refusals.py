@@ -19,6 +19,7 @@ REFUSED = {
     "a size that is none": ["ledger.persistence.size=big"],
     "an ingress without a host": ["gateway.ingress.enabled=true"],
     "a route without a parent": ["gateway.httpRoute.enabled=true"],
+    "a drain without time": ["gateway.drain.settleSeconds=60", "gateway.drain.limitSeconds=60"],
     "a least above the most": ["gateway.autoscaling.enabled=true", "gateway.autoscaling.minReplicas=20"],
 }
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from insource.api.kinds import KINDS
-from insource.api.meta import SYSTEM_NAMESPACE
 from insource.kube.resources import MODEL_DEPLOYMENTS
 from tests.charts.cluster import WORKLOADS, Cluster
-from tests.charts.helm import CHART, RELEASE
+from tests.charts.helm import CHART, KUBECTL, RELEASE, VALUES, rendered
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.xdist_group("chart-releases")]
-RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 DEPLOYMENT = {
     "apiVersion": MODEL_DEPLOYMENTS.api_version,
@@ -25,8 +26,26 @@ DEPLOYMENT = {
 }
 
 
+@pytest.mark.parametrize("values", sorted(path.name for path in VALUES.glob("*.yaml")))
+def test_the_api_server_takes_what_is_rendered_without_a_warning(cluster: Cluster, values: str, tmp_path: Path) -> None:
+    cluster.restricted_namespace()
+    # Kinds of others, which this cluster has not.
+    without = ("--set", "gateway.httpRoute.enabled=false,podMonitors.enabled=false")
+    path = tmp_path / "rendered.yaml"
+    path.write_text(rendered(tmp_path, "--values", VALUES / values, *without))
+    done = subprocess.run(
+        [KUBECTL, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--filename", path],
+        env={"PATH": "", "HOME": str(tmp_path), "KUBECONFIG": str(cluster.api.kubeconfig())},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_life_of_a_release(cluster: Cluster) -> None:
-    cluster.namespace(SYSTEM_NAMESPACE, **RESTRICTED)
+    cluster.restricted_namespace()
     cluster.namespace("voice")
     cluster.volume()
 

@@ -14,6 +14,7 @@ import pytest
 
 from insource.cli.certificates import ensure_certificates
 from insource.local.objects import (
+    CLAIMS,
     CONFIG_MAPS,
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -146,6 +147,19 @@ async def test_an_unschedulable_pod_says_why_and_heals(tmp_path: Path) -> None:
         store.patch(NODES, None, "fake", {"spec": {"taints": None}}, "merge")
         store.patch(NODES, None, "fake", {"status": {"allocatable": allocatable}}, "merge", subresource="status")
         await until(lambda: store.get(PODS, "default", "big")["spec"].get("nodeName") == "fake")
+
+
+async def test_a_pod_waits_for_its_claim(tmp_path: Path) -> None:
+    async with running(tmp_path) as (store, _):
+        volume = {"name": "v", "persistentVolumeClaim": {"claimName": "weights"}}
+        create_pod(store, "p", volumes=[volume])
+        told = await until(lambda: condition(store.get(PODS, "default", "p"), "PodScheduled"))
+        # The real scheduler's very words: tests/cluster/test_delivery_templates.py.
+        assert told["message"] == '0/1 nodes are available: persistentvolumeclaim "weights" not found. not found'
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+        claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "weights"}, "spec": spec}
+        store.create(CLAIMS, claim, "default")
+        await until(lambda: store.get(PODS, "default", "p")["spec"].get("nodeName"))
 
 
 async def test_an_unknown_image_says_what_to_do(tmp_path: Path) -> None:

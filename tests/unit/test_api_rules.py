@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -104,6 +105,34 @@ def test_names_fit_where_they_are_used(name: str, ok: bool) -> None:
 def test_a_vendors_endpoint_has_no_slash_at_its_end() -> None:
     assert check(vendor_object()) == []
     assert "must not end with '/'" in check(vendor_object(endpoint="https://api.openai.com/v1/"))[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({"uri": "https://me:s3cret@example.com/m.bin"}, "use the backend's sourceCredentials"),
+        ({"uri": "https://token@example.com/m.bin"}, "use the backend's sourceCredentials"),
+        ({"uri": "pvc://claim/m", "files": [{"path": "m.bin"}]}, "files are of an hf:// or https:// source"),
+        ({"uri": "https://example.com/@me/m.bin"}, ""),
+        ({"uri": "https://example.com/m", "files": [{"path": "m.bin"}]}, ""),
+        ({"uri": "pvc://claim/m", "files": []}, ""),
+    ],
+)
+def test_a_source_keeps_no_secret_and_files_only_where_they_are_fetched(source: dict[str, Any], words: str) -> None:
+    model = {"kind": "CatalogModel", "metadata": {"name": "m"}, "spec": {"sources": [{"runtime": "r", **source}]}}
+    told = check(model)
+    assert len(told) == bool(words)
+    assert not words or words in told[0]
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a//b", "a/../b", ".hidden", "a/", "a b", "$(X)", ""])
+def test_a_files_path_cannot_leave_its_folder(path: str) -> None:
+    schema = crdgen.definition(BY_KIND["CatalogModel"])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    pattern = schema["properties"]["spec"]["properties"]["sources"]["items"]["properties"]["files"]["items"][
+        "properties"
+    ]["path"]["pattern"]
+    assert re.search(pattern, path) is None
+    assert re.search(pattern, "onnx/model-q4_k.gguf")
 
 
 def test_a_change_of_anything_else_is_allowed() -> None:

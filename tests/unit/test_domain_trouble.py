@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 
 from insource.api import conditions as c
+from insource.domain.pod_troubles import Trouble
 from insource.domain.snapshot import child_of, pod_of
 from tests.unit.domain_world import World, spec
 
+BACK_OFF = 'Back-off pulling image "a:1"'
+PULL = 'container server: image "a:1" cannot be pulled: '
+QUOTA = 'pods "x-7bq2p" is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=1'
 UNSCHEDULED = {
     "conditions": [
         {"type": "Initialized", "status": "True"},
@@ -56,10 +60,16 @@ def test_a_quota_is_told_in_its_own_words() -> None:
     world = World()
     world.settle()
     name = world.names("ReplicaSet")[0]
-    failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: gpus"}
+    failure = {"type": "ReplicaFailure", "status": "True", "message": QUOTA}
     world.live["ReplicaSet", name]["status"]["conditions"] = [{"type": "Progressing", "status": "True"}, failure]
     world.settle()
-    assert "exceeded quota: gpus" in world.condition(c.SCHEDULABLE)["message"]
+    told = world.condition(c.SCHEDULABLE)
+    assert (told["status"], told["reason"]) == ("False", "QuotaExceeded")
+    assert told["message"] == (
+        'class "cpu": exceeded quota: gpus, requested: requests.nvidia.com/gpu=1; '
+        "raise the quota of this namespace or free what it counts; Kubernetes tries again by itself"
+    )
+    assert world.says(c.RECONCILING) == "True", "a quota frees as a cluster does: it is waited for"
 
 
 def test_one_replica_too_many_for_the_cluster_does_not_end_ready() -> None:
@@ -92,25 +102,40 @@ def test_a_crash_loop_is_told_by_how_it_ended_and_costs_one_write() -> None:
         (waiting("ContainerCreating"), ""),
         (waiting(""), ""),
         ({"containerStatuses": [{"name": "adapter", "state": {"running": {}}}]}, ""),
-        (waiting("ImagePullBackOff", "no such image"), "container server: ImagePullBackOff: no such image"),
+        (waiting("ImagePullBackOff", "no such image", image="a:1"), f"{PULL}no such image"),
+        (waiting("ErrImagePull", "no such image", image="a:1"), f"{PULL}no such image"),
+        (waiting("ImagePullBackOff", f"{BACK_OFF}: ErrImagePull: no such image", image="a:1"), f"{PULL}no such image"),
+        (waiting("ImagePullBackOff", BACK_OFF, image="a:1"), f"{PULL}ImagePullBackOff"),
+        (waiting("InvalidImageName", image="a:1"), f"{PULL}InvalidImageName"),
         (waiting("CreateContainerConfigError"), "container server: CreateContainerConfigError"),
         (waiting("CrashLoopBackOff"), "container server keeps failing: exit code unknown"),
     ],
 )
 def test_reasons_for_waiting(status: dict[str, Any], trouble: str) -> None:
-    assert pod_of({"metadata": {"name": "p"}, "status": status}).trouble == trouble
+    assert pod_of({"metadata": {"name": "p"}, "status": status}).trouble.words == trouble
 
 
 def test_a_scheduler_without_words() -> None:
     status = {"conditions": [{"type": "PodScheduled", "status": "False"}]}
-    assert pod_of({"metadata": {"name": "p"}, "status": status}).unschedulable == "not scheduled"
+    assert pod_of({"metadata": {"name": "p"}, "status": status}).unscheduled == Trouble(
+        "Unschedulable", "not scheduled"
+    )
 
 
 @pytest.mark.parametrize(
-    ("status", "ready"),
-    [({}, 0), ({"readyReplicas": 2, "observedGeneration": 4}, 0), ({"readyReplicas": 2, "observedGeneration": 5}, 2)],
+    ("status", "of_deployment", "of_replica_set"),
+    [
+        ({}, 0, 0),
+        ({"readyReplicas": 2, "observedGeneration": 4}, 0, 2),
+        ({"readyReplicas": 2, "observedGeneration": 5}, 2, 2),
+        ({"readyReplicas": 9, "observedGeneration": 4}, 0, 3),
+    ],
+    ids=["none", "before", "now", "scaled-down"],
 )
-def test_readiness_counts_only_for_the_present_generation(status: dict[str, Any], ready: int) -> None:
-    live = {"kind": "ReplicaSet", "metadata": {"name": "d", "generation": 5}, "spec": {"replicas": 2}, "status": status}
-    child = child_of(live)
-    assert (child.ready, child.desired, child.live) == (ready, 2, None)
+def test_readiness_counts_for_the_present_template(
+    status: dict[str, Any], of_deployment: int, of_replica_set: int
+) -> None:
+    for kind, ready in (("Deployment", of_deployment), ("ReplicaSet", of_replica_set)):
+        live = {"kind": kind, "metadata": {"name": "d", "generation": 5}, "spec": {"replicas": 3}, "status": status}
+        child = child_of(live)
+        assert (child.ready, child.desired, child.live) == (ready, 3, None)

@@ -226,6 +226,28 @@ async def test_a_token_is_replaced_at_four_fifths_of_its_life(tmp_path: Path) ->
         await bench.until(lambda: file.exists() and file.read_text() == "token-2", timeout_s=3)
 
 
+@pytest.mark.parametrize("path", ["", "/run/last-words"])
+async def test_a_programs_last_words_are_told(tmp_path: Path, path: str) -> None:
+    more = {"terminationMessagePath": path} if path else {}
+    words = shell("main", f"echo gone wrong > {path or '/dev/termination-log'}; exit 3", **more)
+    async with running(tmp_path, {"containers": [words]}) as bench:
+        await bench.until(lambda: bench.container("main").get("lastState", {}).get("terminated"))
+        ended = bench.container("main")["lastState"]["terminated"]
+        assert (ended["exitCode"], ended["message"]) == (3, "gone wrong\n")
+
+
+async def test_each_run_begins_without_last_words(tmp_path: Path) -> None:
+    script = f"[ -e once ] && exit 4; touch once; echo first > /dev/termination-log; exit 3; {SLEEP}"
+    async with running(tmp_path, {"containers": [shell("main", script)]}) as bench:
+
+        def ended() -> dict[str, Any]:
+            found: dict[str, Any] = bench.container("main").get("lastState", {}).get("terminated", {})
+            return found
+
+        await bench.until(lambda: ended().get("exitCode") == 4)
+        assert "message" not in ended()
+
+
 async def test_a_missing_secret_is_named_and_heals(tmp_path: Path) -> None:
     source = {"secretKeyRef": {"name": "key", "key": "key"}}
     container = shell("main", f"echo $KEY; {SLEEP}", env=[{"name": "KEY", "valueFrom": source}])

@@ -24,6 +24,9 @@ CREDENTIALS_RESOLVED = "CredentialsResolved"
 TRAFFIC_APPLIED = "TrafficApplied"
 SCHEDULABLE = "Schedulable"
 
+NOT_OBSERVED = -1
+"""The `observedGeneration` of an object that nobody has reported on: kstatus calls one without a status current."""
+
 
 class ConditionModel(Spec):
     """One aspect of the object's state."""
@@ -39,7 +42,7 @@ class ConditionModel(Spec):
 class StatusModel(Spec):
     """What every kind's status has."""
 
-    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    observed_generation: Annotated[int, Field(ge=NOT_OBSERVED)] | None = None
     conditions: Annotated[
         tuple[ConditionModel, ...],
         Field(

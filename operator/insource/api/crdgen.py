@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel
 
 from insource.api import meta
+from insource.api.conditions import NOT_OBSERVED
 from insource.api.kinds import KINDS, Kind
 
 Schema = dict[str, Any]
@@ -144,6 +145,8 @@ def _root(kind: Kind) -> Schema:
             "status": schema_of(kind.status),
         },
     }
+    if kind.reported:
+        schema["properties"]["status"]["default"] = {"observedGeneration": NOT_OBSERVED}
     if kind.rules:
         schema["x-kubernetes-validations"] = [dict(item) for item in kind.rules]
     return schema

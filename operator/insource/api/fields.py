@@ -15,9 +15,11 @@ from pydantic.alias_generators import to_camel
 
 LABEL_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 SUBDOMAIN_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 DURATION_PATTERN = r"^([0-9]{1,6}(ms|s|m|h))+$"
 DECIMAL_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?$"
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+FILE_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
 DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 
 Label = Annotated[str, Field(min_length=1, max_length=40, pattern=LABEL_PATTERN)]
@@ -35,6 +37,8 @@ Quantity = Annotated[str, Field(max_length=32, pattern=QUANTITY_PATTERN)]
 """A Kubernetes quantity, such as `500m` or `2Gi`; always text here."""
 Date = Annotated[str, Field(max_length=10, pattern=DATE_PATTERN)]
 """A day, UTC, from its first moment."""
+FilePath = Annotated[str, Field(min_length=1, max_length=512, pattern=FILE_PATTERN)]
+"""A relative path of plain names that begin with a letter, a digit or `_`: it cannot leave its folder."""
 Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
 
 _DURATION_PART = re.compile(r"([0-9]+)(ms|s|m|h)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,7 +19,8 @@ class EnvVar(Spec):
     name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
     value: Annotated[str, Field(max_length=4096)] = ""
     """May refer to `$(MODEL_NAME)`, `$(MODEL_ID)`, `$(MODEL_URI)`, `$(PORT)`, `$(POD_IP)`, `$(SLOTS)` and
-    `$(CACHE_DIR)`, a volume for weights that the server fetches itself."""
+    `$(CACHE_DIR)`, a volume for weights that the server fetches itself; with a modelDelivery other than Preloaded also
+    to `$(MODEL_DIR)`, where they are."""
 
 
 class Resources(Spec):
@@ -49,6 +50,11 @@ class InferenceRuntimeSpec(Spec):
     """Requests that one replica serves at once, where the model's profile does not say."""
     startup_budget: Duration = "20m"
     resources: Resources | None = None
+    model_delivery: Literal["Download", "Mount", "ImageVolume", "Preloaded"] = "Preloaded"
+    """How the weights get to the server's `$(MODEL_DIR)`. Download: an init container fetches `hf` and `https` sources,
+    checks them, and has to be done within the backend's startupTimeout. Mount: a `pvc` source, read-only. ImageVolume:
+    an `oci` source, read-only. Preloaded: not at all; the image has them, or the server fetches `$(MODEL_URI)`
+    itself."""
 
 
 class InferenceRuntimeStatus(StatusModel):

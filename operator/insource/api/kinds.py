@@ -92,6 +92,8 @@ class Kind:
     rules: tuple[dict[str, str], ...] = ()
     """CEL rules on the whole object: only these see metadata.name."""
     scale: bool = False
+    reported: bool = False
+    """The operator reports on it: until it has, `status.observedGeneration` is -1, or kstatus would call it current."""
 
     @property
     def crd_name(self) -> str:
@@ -132,6 +134,7 @@ MODEL_DEPLOYMENT = Kind(
     ),
     rules=(_named(63),),
     scale=True,
+    reported=True,
 )
 INFERENCE_RUNTIME = Kind(
     kind="InferenceRuntime",
@@ -170,6 +173,7 @@ VENDOR = Kind(
         _AGE,
     ),
     rules=(_named(40),),
+    reported=True,
 )
 PRICE_BOOK = Kind(
     kind="PriceBook",

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from insource.api.conditions import StatusModel
 from insource.api.fields import SET, Duration, Label, ModelId, Money, ObjectName, Spec, listed_by, rule, rules
+from insource.api.pod import PodSettings
 from insource.wire.vocabulary import Modality
 
 SERVING_CLASS_DEFAULT = "cpu"
@@ -24,6 +25,19 @@ class Accelerator(Spec):
     """Accelerators of that class per replica."""
 
 
+class SecretName(Spec):
+    """A Secret in this namespace."""
+
+    name: ObjectName
+
+
+class SourceCredentials(Spec):
+    """What a download shows at the model's source."""
+
+    secret_ref: SecretName
+    """Keys: `token` (sent as bearer token), or `username` and `password`. Only the download sees them."""
+
+
 class InHouse(Spec):
     """A model that we run."""
 
@@ -36,7 +50,12 @@ class InHouse(Spec):
     slots: Annotated[int, Field(ge=1, le=256)] | None = None
     """Requests that one replica serves at once; absent: the model's profile for the class, else the runtime's."""
     startup_timeout: Duration | None = None
-    """How long a server may take until it answers its health check; absent: the runtime's startupBudget."""
+    """How long a server may take until it answers its health check; absent: the runtime's startupBudget. A download
+    has the same time once more, before the server starts."""
+    source_credentials: SourceCredentials | None = None
+    """For a source that is not public, where the runtime's modelDelivery is Download."""
+    pod: PodSettings | None = None
+    """What its pods have beside what we render."""
 
 
 class VendorBackend(Spec):

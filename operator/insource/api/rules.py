@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from insource.api.accelerator_class import AcceleratorClassSpec
 from insource.api.fields import Spec, duration_s
 from insource.api.model_deployment import ModelDeploymentSpec
+from insource.api.pod_rules import broken_pod_rule
 from insource.api.vendor import VendorSpec
 
 _SHORTEST_S, _LONGEST_S = 1, 3600
@@ -20,6 +22,8 @@ def broken_rule(spec: Spec) -> str:
         return _backends(spec) or _traffic(spec)
     if isinstance(spec, VendorSpec):
         return _vendor(spec)
+    if isinstance(spec, AcceleratorClassSpec) and spec.resource_name and spec.resource_claim_template:
+        return "spec.resourceClaimTemplate: set one of resourceName and resourceClaimTemplate"
     return ""
 
 
@@ -36,6 +40,10 @@ def _backends(spec: ModelDeploymentSpec) -> str:
     for index, backend in enumerate(spec.backends):
         if (backend.in_house is None) == (backend.vendor is None):
             return f"spec.backends[{index}]: a backend is either inHouse or vendor: set exactly one of the two"
+        if backend.in_house is not None and backend.in_house.pod is not None:
+            broken = broken_pod_rule(backend.in_house.pod, f"spec.backends[{index}].inHouse.pod")
+            if broken:
+                return broken
     twice = _twice(backend.name for backend in spec.backends)
     if twice:
         return f'spec.backends: two backends have the name "{twice}": give each its own'

@@ -20,16 +20,18 @@ COMMANDS = {
     "env": ("insource.cli.environment:env", "Print exports for your shell."),
     "status": ("insource.cli.status:status", "Show the ModelDeployments and whether they are ready."),
     "cost": ("insource.cli.cost:cost", "Show usage, cost and what was saved."),
+    "uninstall": ("insource.cli.uninstall:uninstall", "Stop all models before Insource is uninstalled."),
     "demo": ("insource.cli.demo.command:demo", "Show it all in a minute, with real speech."),
     "operator": ("insource.cli.programs:operator", "Run the operator."),
     "gateway": ("insource.cli.programs:gateway", "Run the gateway: its agent, or Envoy."),
     "adapter": ("insource.cli.programs:adapter", "Run an adapter; configured by its environment."),
     "ledger": ("insource.cli.programs:ledger", "Run the ledger."),
+    "fetch": ("insource.cli.programs:fetch", "Download a model; the init container of a pod."),
     "server": ("insource.cli.programs:server", "Run a model server for CPUs."),
     "emulator": ("insource.cli.programs:emulator", "Run a vendor emulator."),
     "cluster": ("insource.cli.programs:cluster", "Run the embedded cluster."),
 }
-PROGRAMS = frozenset({"operator", "gateway", "adapter", "ledger", "server", "emulator", "cluster"})
+PROGRAMS = frozenset({"operator", "gateway", "adapter", "ledger", "server", "fetch", "emulator", "cluster"})
 
 
 class LazyGroup(click.Group):

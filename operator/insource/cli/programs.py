@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from insource.cli.delivery import delivery_options, delivery_settings
 from insource.cli.logs import configure_logging
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -59,13 +60,16 @@ def run(program: Coroutine[Any, Any, None]) -> None:
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, help="Health and metrics.")
 @click.option("--public-url", default="", help="Base URL of the gateway for clients; shown in statuses.")
 @click.option("--lease-namespace", default="insource-system", show_default=True)
+@click.option("--image-registry", default="", help="Prefix in the place of the registry's host in runtimes' images.")
+@click.option("--image-pull-secret", "image_pull_secrets", multiple=True, help="Of every pod; may be repeated.")
+@delivery_options
 def operator(**flags: Any) -> None:
     """Run the operator."""
     from insource.reconciler.app import run_operator
     from insource.reconciler.settings import OperatorSettings
 
     configure_logging()
-    run(run_operator(OperatorSettings(**flags)))
+    run(run_operator(OperatorSettings(delivery=delivery_settings(flags), **flags)))
 
 
 @click.group()
@@ -174,6 +178,22 @@ def ledger(kubeconfig: Path | None, data: Path, listen: tuple[str, int]) -> None
 
     configure_logging()
     run(run_ledger(LedgerSettings(kubeconfig=kubeconfig, data=data, host=listen[0], port=listen[1])))
+
+
+@click.command()
+@click.option("--into", type=FOLDER, required=True, help="The folder for the model's files.")
+@click.option("--limit", "limit_s", type=float, required=True, help="Seconds in which all must be there.")
+@click.option("--message-file", type=FILE, help="Where the reason of a failure is written.")
+@click.option("--allow", multiple=True, help="Address range that may be asked beside public ones; may be repeated.")
+@click.option("--credentials-dir", type=FOLDER, help="Has `token`, or `username` and `password`.")
+@click.option("--credentials-secret", default="", help="The name of the Secret that is mounted there.")
+@click.option("--ca-dir", type=FOLDER, help="Certificates (PEM) to trust beside the system's.")
+def fetch(**flags: Any) -> None:
+    """Download a model; what, its environment says."""
+    from insource.delivery.program import FetchSettings, run_fetch
+
+    configure_logging()
+    sys.exit(run_fetch(FetchSettings(**flags), os.environ))
 
 
 @click.command()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from insource.api import conditions as c
 from insource.api import meta
+from insource.domain.pod_troubles import START_TOO_SLOW, Trouble
 from insource.domain.problem import QUOTA_EXCEEDED
-from insource.domain.references import InHouseTarget, References, VendorBackendTarget
+from insource.domain.references import InHouseTarget, References, VendorBackendTarget, asked_of
 from insource.domain.routing import Side
-from insource.domain.snapshot import Child, DeploymentSnapshot, Manifest, VendorAdapter
+from insource.domain.scheduling import first_trouble, replica_set_trouble, told
+from insource.domain.snapshot import Child, DeploymentSnapshot, Manifest, Pod, VendorAdapter
 from insource.domain.status import BackendState, Facts, InHouseState
 from insource.domain.workloads import Children, Workload, find_replica_set, revision_state
 
 _NO_ADAPTER = VendorAdapter()
+STARTUP_SLACK_S = 10
+"""The kubelet gives a server up to two probe periods early, and its times are whole seconds."""
 
 
 def adapter_of(snapshot: DeploymentSnapshot, vendor: str) -> VendorAdapter:
@@ -81,16 +85,39 @@ def _in_house_state(
     pods = [
         pod for pod in snapshot.pods if pod.revision == workload.revision and pod.backend == resolved.primary.backend
     ]
-    unschedulable = next((pod.unschedulable for pod in pods if pod.unschedulable), child.message if child else "")
+    troubles = [*(pod.unscheduled for pod in pods), replica_set_trouble(child.message if child else "")]
     if snapshot.refused is not None and snapshot.refused.reason == QUOTA_EXCEEDED:
-        unschedulable = unschedulable or snapshot.refused.message
+        troubles.append(Trouble(QUOTA_EXCEEDED, snapshot.refused.message))
+    class_ = resolved.primary.class_
+    before = _condition(snapshot, c.SCHEDULABLE)
+    unscheduled = told(first_trouble(troubles), class_.name, asked_of(resolved.primary), before)
     return InHouseState(
-        class_=resolved.primary.class_.name,
+        class_=class_.name,
+        class_spec=class_.spec,
         ready=child.ready if child else 0,
         desired=snapshot.deployment.spec.replicas,
-        unschedulable=unschedulable,
-        trouble=next((pod.trouble for pod in pods if pod.trouble), ""),
+        unscheduled=unscheduled,
+        trouble=first_trouble(_troubles(pods, resolved.primary.startup_timeout_s)),
     )
+
+
+def _troubles(pods: Iterable[Pod], startup_timeout_s: int) -> Iterator[Trouble]:
+    """Those of the containers. A server that was ended for its silence is told so, whatever it waits for now."""
+    too_long_s = startup_timeout_s - min(STARTUP_SLACK_S, startup_timeout_s // 4)
+    for pod in pods:
+        if pod.unanswered_s is not None and pod.unanswered_s >= too_long_s:
+            words = (
+                f"container server has not answered its health check within {startup_timeout_s}s and was ended: "
+                "read its log, or raise startupTimeout"
+            )
+            yield Trouble(START_TOO_SLOW, words)
+        yield pod.trouble
+
+
+def _condition(snapshot: DeploymentSnapshot, type_: str) -> Mapping[str, Any]:
+    """As it was published last; empty if it was not."""
+    conditions = snapshot.deployment.status.get("conditions") or ()
+    return next((item for item in conditions if item.get("type") == type_), {})
 
 
 def _credentials(snapshot: DeploymentSnapshot, resolved: References) -> tuple[tuple[str, bool | None, str], ...]:
@@ -111,7 +138,7 @@ def _backend_states(
 ) -> tuple[BackendState, ...]:
     states = []
     if in_house is not None:
-        message = in_house.unschedulable or in_house.trouble
+        message = in_house.unscheduled.words or in_house.trouble.words
         states.append(
             BackendState(wanted.backend, wanted.revision, in_house.class_, in_house.ready, in_house.desired, message)
         )

@@ -11,6 +11,7 @@ from typing import Any
 from insource.api import conditions as c
 from insource.api.fields import duration_s
 from insource.domain.build.gateway_tokens import build_gateway_tokens
+from insource.domain.build.network_policies import build_network_policies
 from insource.domain.build.pod import GRACE_BEYOND_REQUEST_S
 from insource.domain.build.revision import stored_request_timeout_s, stored_template
 from insource.domain.build.service_account import build_service_account
@@ -94,10 +95,12 @@ def plan_deployment(snapshot: DeploymentSnapshot) -> Plan:
 def plan_namespace(snapshot: NamespaceSnapshot) -> Plan:
     """What every adapter of a namespace needs beside its own objects."""
     children = {(child.kind, child.name): child for child in snapshot.children}
-    wanted = (
+    wanted: tuple[Manifest, ...] = (
         build_service_account(snapshot.namespace),
         build_gateway_tokens(snapshot.namespace, snapshot.token_digests),
     )
+    if snapshot.settings is not None and snapshot.settings.delivery.network_policies:
+        wanted += build_network_policies(snapshot.namespace, snapshot.settings)
     return Plan(applies=differing(wanted, children))
 
 

@@ -14,8 +14,12 @@ class Problem:
 
 
 INVALID_SPEC = "InvalidSpec"
+POD_CONFLICT = "PodConflict"
+"""A backend's pod settings say something else than its AcceleratorClass."""
 QUOTA_EXCEEDED = "QuotaExceeded"
 """A ResourceQuota keeps the API server from taking one of our objects."""
+PODS_REFUSED = "PodsRefused"
+"""The API server takes our ReplicaSet but not its pods: a missing PriorityClass, a policy."""
 NOT_PERMITTED = "NotPermitted"
 """The API server does not let us write one of our objects: permissions, an admission policy, an ending namespace."""
 NOT_ACCEPTED = "NotAccepted"

@@ -14,8 +14,12 @@ from insource.api.fields import duration_s
 from insource.api.inference_runtime import InferenceRuntimeSpec
 from insource.api.kinds import Misfit, Resource
 from insource.api.model_deployment import Accelerator, Backend, InHouse
-from insource.domain.problem import Problem
+from insource.api.pod import PodSettings
+from insource.domain.delivery import delivery_problem
+from insource.domain.problem import POD_CONFLICT, Problem
 from insource.domain.snapshot import Catalogue, DeploymentSnapshot, ModelDeployment, Vendor
+
+NO_SETTINGS = PodSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,9 @@ class InHouseTarget:
     count: int
     slots: int
     startup_timeout_s: int
+    pod: PodSettings = NO_SETTINGS
+    credentials_secret: str = ""
+    """Secret for the download of the model; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,15 @@ def allows(vendor: Vendor, deployment: ModelDeployment | Misfit) -> bool:
         return True
     wanted = allowed.match_labels
     return bool(wanted) and all(deployment.labels.get(key) == value for key, value in wanted.items())
+
+
+def asked_of(target: InHouseTarget) -> str:
+    """What a replica asks the scheduler for beside CPU and memory, in words; empty if it is nothing."""
+    class_ = target.class_.spec
+    claim = f"of ResourceClaimTemplate {class_.resource_claim_template}" if class_.resource_claim_template else ""
+    queue = f", queue {class_.queue_name}" if class_.queue_name else ""
+    what = class_.resource_name or claim
+    return f"{target.count} {what} a replica{queue}" if what else queue.removeprefix(", ")
 
 
 def _target(backend: Backend, snapshot: DeploymentSnapshot) -> Target | Problem:
@@ -139,6 +155,13 @@ def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue
             "WrongModality",
             f'{where}: InferenceRuntime "{runtime.name}" does not serve {modality}; choose another runtime',
         )
+    credentials = wanted.source_credentials
+    undeliverable = delivery_problem(source, runtime.spec, has_credentials=credentials is not None)
+    if undeliverable:
+        return Problem(
+            "DeliveryNotPossible",
+            f'{where}: CatalogModel "{model.name}" on InferenceRuntime "{runtime.name}": {undeliverable}',
+        )
     accelerator = wanted.accelerator or Accelerator()
     class_ = catalogue.classes.get(accelerator.class_)
     if class_ is None and accelerator.class_ in catalogue.unfit_classes:
@@ -148,6 +171,10 @@ def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue
             "AcceleratorClassNotFound",
             f'{where}: AcceleratorClass "{accelerator.class_}" not found; ' + _instead(catalogue.classes),
         )
+    pod = wanted.pod or NO_SETTINGS
+    problem = _conflict(where, pod, class_)
+    if problem is not None:
+        return problem
     profile = next((item.slots for item in source.profiles if item.class_ == class_.name), None)
     return InHouseTarget(
         backend=name,
@@ -158,7 +185,30 @@ def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue
         count=accelerator.count,
         slots=wanted.slots or profile or runtime.spec.slots,
         startup_timeout_s=duration_s(wanted.startup_timeout or runtime.spec.startup_budget),
+        pod=pod,
+        credentials_secret=credentials.secret_ref.name if credentials else "",
     )
+
+
+def _conflict(where: str, pod: PodSettings, class_: Resource[AcceleratorClassSpec]) -> Problem | None:
+    """What the pod's settings say against its class."""
+    for key, value in pod.node_selector.items():
+        asked = class_.spec.node_selector.get(key, value)
+        if asked != value:
+            return Problem(
+                POD_CONFLICT,
+                f'{where}: pod.nodeSelector wants "{key}: {value}", AcceleratorClass "{class_.name}" wants '
+                f'"{key}: {asked}"; take it out, or choose another class',
+            )
+    resources = pod.server.resources if pod.server is not None else None
+    name = class_.spec.resource_name
+    if name and resources is not None and name in (*resources.requests, *resources.limits):
+        return Problem(
+            POD_CONFLICT,
+            f'{where}: pod.server.resources names "{name}", which AcceleratorClass "{class_.name}" asks for; '
+            "set accelerator.count instead",
+        )
+    return None
 
 
 def _source(model: CatalogModelSpec, runtime: str | None) -> Source | None:

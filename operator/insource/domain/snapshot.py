@@ -18,6 +18,7 @@ from insource.api.inference_runtime import InferenceRuntimeSpec
 from insource.api.kinds import Misfit, Resource
 from insource.api.model_deployment import ModelDeploymentSpec
 from insource.api.vendor import VendorSpec
+from insource.domain.pod_troubles import NO_TROUBLE, Trouble, container_trouble, scheduling_trouble, unanswered_s
 from insource.domain.problem import Problem
 
 Manifest = dict[str, Any]
@@ -25,6 +26,23 @@ Manifest = dict[str, Any]
 ModelDeployment = Resource[ModelDeploymentSpec]
 Vendor = Resource[VendorSpec]
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySettings:
+    """How models are downloaded in this installation. It reaches a backend with its next revision."""
+
+    cidrs: tuple[str, ...] = ()
+    """Address ranges beside the public ones that a download may ask (`10.20.0.0/16`); network policies open these."""
+    hf_endpoint: str = "https://huggingface.co"
+    """Where `hf://` sources are: Hugging Face, or a mirror of it."""
+    proxy: str = ""
+    """`http://[user:password@]host:port`, asked to connect to every source but those of `no_proxy`."""
+    no_proxy: tuple[str, ...] = ()
+    ca_config_map: str = ""
+    """ConfigMap in each namespace whose certificates (PEM) downloads trust, too; it may be missing."""
+    network_policies: bool = False
+    """Apply NetworkPolicies in every namespace with adapters or in-house pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +57,11 @@ class Settings:
     system_namespace: str = meta.SYSTEM_NAMESPACE
     max_body_bytes: int = 32 * 1024 * 1024
     revision_history_limit: int = 5
+    image_registry: str = ""
+    """Prefix that takes the place of the registry's host in the runtimes' images; empty: as the runtimes say."""
+    image_pull_secrets: tuple[str, ...] = ()
+    """Of every pod that we render."""
+    delivery: DeliverySettings = field(default_factory=DeliverySettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +90,7 @@ class Child:
     desired: int = 0
     """ReplicaSet or Deployment: spec.replicas."""
     ready: int = 0
-    """ReplicaSet or Deployment: status.readyReplicas (0 until its generation has been observed)."""
+    """ReplicaSet or Deployment: status.readyReplicas (of a Deployment 0 until its generation has been observed)."""
     message: str = ""
     """ReplicaSet or Deployment: why it cannot create pods (ReplicaFailure: a quota's own words)."""
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -86,10 +109,12 @@ class Pod:
     backend: str = ""
     revision: str = ""
     vendor: str = ""
-    unschedulable: str = ""
-    """The scheduler's own words, or empty."""
-    trouble: str = ""
-    """Why a container cannot run (image pull, crash loop, bad configuration), without counters; or empty."""
+    unscheduled: Trouble = NO_TROUBLE
+    """Why it has no node, in the scheduler's own words."""
+    trouble: Trouble = NO_TROUBLE
+    """Why a container cannot run (image pull, crash loop, bad configuration), without counters."""
+    unanswered_s: float | None = None
+    """So long its server ran before it was ended, without having answered once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +198,9 @@ class NamespaceSnapshot:
     token_digests: tuple[str, ...]
     """SHA-256 (hex) of each gateway token that is valid here; `identity.token_digest` makes them."""
     children: tuple[Child, ...] = ()
-    """The ServiceAccount and ConfigMap, if they exist."""
+    """The ServiceAccount, ConfigMap and NetworkPolicies, if they exist."""
+    settings: Settings | None = None
+    """None: NetworkPolicies are left alone, as where they are switched off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +266,7 @@ def child_of(obj: Mapping[str, Any], *, keep_live: bool = False) -> Child:
         applied=(metadata.get("annotations") or NOTHING).get(meta.ANNOTATION_APPLIED, ""),
         labels=metadata.get("labels") or NOTHING,
         desired=int(spec.get("replicas", 1)) if has_pods else 0,
-        ready=_ready_replicas(status) if has_pods and observed else 0,
+        ready=_ready_replicas(kind, spec, status, observed=observed) if has_pods else 0,
         message=_replica_failure(status) if has_pods else "",
         data=obj.get("data") or NOTHING if is_revision or kind == "ConfigMap" else NOTHING,
         order=int(obj.get("revision", 0)) if is_revision else 0,
@@ -247,8 +274,12 @@ def child_of(obj: Mapping[str, Any], *, keep_live: bool = False) -> Child:
     )
 
 
-def _ready_replicas(status: Mapping[str, Any]) -> int:
-    return int(status.get("readyReplicas") or 0)
+def _ready_replicas(kind: str, spec: Mapping[str, Any], status: Mapping[str, Any], *, observed: bool) -> int:
+    """Of a Deployment, only those of the present template. A ReplicaSet's never changes: scaling makes none unready."""
+    ready = int(status.get("readyReplicas") or 0)
+    if kind == "ReplicaSet":
+        return min(ready, int(spec.get("replicas", 1)))
+    return ready if observed else 0
 
 
 def _replica_failure(status: Mapping[str, Any]) -> str:
@@ -256,9 +287,6 @@ def _replica_failure(status: Mapping[str, Any]) -> str:
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             return str(condition.get("message", ""))
     return ""
-
-
-_TRANSIENT = frozenset({"ContainerCreating", "PodInitializing"})
 
 
 def pod_of(obj: Mapping[str, Any]) -> Pod:
@@ -270,32 +298,7 @@ def pod_of(obj: Mapping[str, Any]) -> Pod:
         backend=labels.get(meta.LABEL_BACKEND, ""),
         revision=labels.get(meta.LABEL_REVISION, ""),
         vendor=labels.get(meta.LABEL_VENDOR, ""),
-        unschedulable=_unschedulable(status),
-        trouble=_trouble(status),
+        unscheduled=scheduling_trouble(obj.get("spec") or NOTHING, status),
+        trouble=container_trouble(status),
+        unanswered_s=unanswered_s(status),
     )
-
-
-def _unschedulable(status: Mapping[str, Any]) -> str:
-    for condition in status.get("conditions") or ():
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return str(condition.get("message") or condition.get("reason") or "not scheduled")
-    return ""
-
-
-def _trouble(status: Mapping[str, Any]) -> str:
-    """The first container's reason for waiting that is not part of a normal start.
-
-    Note: a kubelet's CrashLoopBackOff message counts seconds, so it is replaced by how the last run ended; text that
-    changes by itself would make a status write out of every back-off.
-    """
-    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    for container in containers:
-        waiting = (container.get("state") or NOTHING).get("waiting")
-        if not waiting or waiting.get("reason", "") in _TRANSIENT or not waiting.get("reason"):
-            continue
-        if waiting["reason"] == "CrashLoopBackOff":
-            ended = (container.get("lastState") or NOTHING).get("terminated") or NOTHING
-            words = str(ended.get("message", "")).strip() or f"exit code {ended.get('exitCode', 'unknown')}"
-            return f"container {container.get('name')} keeps failing: {words}"
-        return f"container {container.get('name')}: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
-    return ""

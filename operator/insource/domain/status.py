@@ -12,8 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from insource.api import conditions as c
+from insource.api.accelerator_class import AcceleratorClassSpec
 from insource.api.conditions import Condition
-from insource.domain.problem import Problem
+from insource.domain.pod_troubles import NO_TROUBLE, Trouble
+from insource.domain.problem import PODS_REFUSED, Problem
+from insource.domain.scheduling import schedulable
 from insource.domain.snapshot import Event, Manifest
 
 GATEWAYS_PATIENCE_S = 30.0
@@ -37,11 +40,12 @@ class InHouseState:
     """What is known of the wanted in-house revision."""
 
     class_: str
+    class_spec: AcceleratorClassSpec
     ready: int
     desired: int
-    unschedulable: str = ""
-    """The scheduler's or the quota's own words."""
-    trouble: str = ""
+    unscheduled: Trouble = NO_TROUBLE
+    """What keeps its replicas from a node, with the class, in the scheduler's or the quota's own words."""
+    trouble: Trouble = NO_TROUBLE
     """Why its containers cannot run."""
 
 
@@ -136,9 +140,10 @@ def events_between(previous: Mapping[str, Any], new: Mapping[str, Any]) -> tuple
     moved = _moved(previous.get("traffic"), new.get("traffic"))
     if moved:
         events.append(Event("Normal", "TrafficMoved", moved))
+    stalled_by = {item["reason"] for item in new["conditions"] if item["type"] == c.STALLED}
     for item in new["conditions"]:
         type_ = _event_type(item, before.get(item["type"], {}))
-        if type_:
+        if type_ and (item["type"] == c.STALLED or item["reason"] not in stalled_by):  # told once
             events.append(Event(type_, item["reason"], item["message"]))
     return tuple(events)
 
@@ -194,7 +199,15 @@ def _conditions(facts: Facts, before: Mapping[str, Mapping[str, Any]]) -> list[C
         aspects.append(_credentials(facts))
     aspects.append(_traffic_applied(facts))
     if facts.in_house is not None:
-        aspects.append(_schedulable(facts.in_house, before.get(c.SCHEDULABLE)))
+        state = facts.in_house
+        aspects.append(
+            schedulable(
+                state.unscheduled,
+                before.get(c.SCHEDULABLE),
+                all_ready=state.ready >= state.desired,
+                class_=state.class_spec,
+            )
+        )
     was_ready = before.get(c.READY, {}).get("status") == c.TRUE
     return [*_summary(facts, {item.type: item for item in aspects}, was_ready=was_ready), *aspects]
 
@@ -210,6 +223,8 @@ def _summary(facts: Facts, aspects: Mapping[str, Condition], *, was_ready: bool)
     if obstacle is None:
         return [_ready(facts)]
     reason, message = obstacle
+    if reason == PODS_REFUSED:
+        return c.stalled(reason, message)
     return [Condition(c.READY, c.FALSE, reason, message), Condition(c.RECONCILING, c.TRUE, reason, message)]
 
 
@@ -258,8 +273,8 @@ def _backends_available(facts: Facts) -> Condition:
 def _model_loaded(state: InHouseState) -> Condition:
     if state.ready > 0:
         return Condition(c.MODEL_LOADED, c.TRUE, "Loaded", "a replica has loaded the model")
-    if state.trouble:
-        return Condition(c.MODEL_LOADED, c.FALSE, "ReplicaFailing", state.trouble)
+    if state.trouble.reason:
+        return Condition(c.MODEL_LOADED, c.FALSE, state.trouble.reason, state.trouble.words)
     if state.desired == 0:
         return Condition(c.MODEL_LOADED, c.UNKNOWN, "Off", "there is no replica to load it")
     return Condition(c.MODEL_LOADED, c.UNKNOWN, "Loading", "no replica has loaded the model yet")
@@ -280,14 +295,6 @@ def _traffic_applied(facts: Facts) -> Condition:
     if facts.traffic_confirmed:
         return Condition(c.TRAFFIC_APPLIED, c.TRUE, "Applied", f"every gateway has applied version {version}")
     return Condition(c.TRAFFIC_APPLIED, c.UNKNOWN, "Applying", f"not every gateway has applied version {version} yet")
-
-
-def _schedulable(state: InHouseState, before: Mapping[str, Any] | None) -> Condition:
-    if state.unschedulable:
-        return Condition(c.SCHEDULABLE, c.FALSE, "Unschedulable", f'class "{state.class_}": {state.unschedulable}')
-    if state.ready >= state.desired or (before is not None and before["status"] != c.UNKNOWN):
-        return Condition(c.SCHEDULABLE, c.TRUE, "Scheduled", "nothing keeps a replica from its place")
-    return Condition(c.SCHEDULABLE, c.UNKNOWN, "Scheduling", "replicas are on their way to a node")
 
 
 def _backends(states: Iterable[BackendState], previous: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

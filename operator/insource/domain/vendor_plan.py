@@ -11,6 +11,7 @@ from insource.domain.build.service import build_service
 from insource.domain.build.vendor_deployment import build_vendor_deployment
 from insource.domain.build.vendor_routes import build_vendor_routes
 from insource.domain.names import vendor_adapter_name
+from insource.domain.scheduling import first_trouble
 from insource.domain.snapshot import NO_PLAN, Event, Manifest, Plan, VendorSnapshot
 from insource.domain.status import worth_writing
 from insource.domain.workloads import differing
@@ -67,7 +68,7 @@ def _summary(snapshot: VendorSnapshot, credentials: Condition) -> list[Condition
         return c.stalled(credentials.reason, credentials.message)
     if snapshot.adapter.ready > 0:
         return [Condition(c.READY, c.TRUE, "Available", "the adapter is ready")]
-    message = next((pod.unschedulable or pod.trouble for pod in snapshot.pods if pod.unschedulable or pod.trouble), "")
+    message = first_trouble(each for pod in snapshot.pods for each in (pod.unscheduled, pod.trouble)).words
     reason = "AdapterFailing" if message else "Starting"
     message = message or "waiting for the adapter"
     return [Condition(c.READY, c.FALSE, reason, message), Condition(c.RECONCILING, c.TRUE, reason, message)]

@@ -401,8 +401,10 @@ def _error(answer: Answer, what: str) -> ApiError:
     return ApiError(answer.status, status.get("reason") or "", message, retry_after, conflicts)
 
 
-async def connect(kubeconfig: str | None, env: Env) -> AiohttpClient:
+async def connect(kubeconfig: str | None, env: Env, *, context: str | None = None) -> AiohttpClient:
     """A client of the cluster that `kubeconfig` names; None: the pod's own cluster, else the user's default file.
+
+    `context` is one of the file's; None: its current one.
 
     Raises `ApiError` with what is wrong if there is no usable configuration.
     """
@@ -413,7 +415,7 @@ async def connect(kubeconfig: str | None, env: Env) -> AiohttpClient:
     config: Any = library  # its functions carry no types
     configuration: Any = Configuration()
     try:
-        if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+        if kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
             config.load_incluster_config(client_configuration=configuration)
 
             async def refresh() -> None:
@@ -421,7 +423,9 @@ async def connect(kubeconfig: str | None, env: Env) -> AiohttpClient:
         else:
             path = kubeconfig or os.environ.get("KUBECONFIG") or config.KUBE_CONFIG_DEFAULT_LOCATION
             _require_file(path)
-            loader = await config.load_kube_config(path, client_configuration=configuration, persist_config=False)
+            loader = await config.load_kube_config(
+                path, context=context, client_configuration=configuration, persist_config=False
+            )
 
             async def refresh() -> None:
                 await loader.load_and_set(configuration)

@@ -150,11 +150,13 @@ class Client(Protocol):
         ...
 
 
-async def connect(kubeconfig: str | None, env: Env) -> AiohttpClient:
+async def connect(kubeconfig: str | None, env: Env, *, context: str | None = None) -> AiohttpClient:
     """A client of the cluster that `kubeconfig` names; None: the pod's own cluster, else the user's default file.
+
+    `context` is one of the file's; None: its current one.
 
     Raises `ApiError` with what is wrong if there is no usable configuration. The caller closes the client.
     """
     from insource.kube import aiohttp_client  # it implements this module's Protocol, so it cannot be imported above
 
-    return await aiohttp_client.connect(kubeconfig, env)
+    return await aiohttp_client.connect(kubeconfig, env, context=context)

@@ -27,6 +27,8 @@ CONFIG_RETRY_S = 1.0
 """A pod that waits for a Secret or ConfigMap is woken when one changes; this is for what nobody announces."""
 NEVER_RETRY_S = 1e9
 HOOK_OUTPUT_BYTES = 4096
+LONGEST_MESSAGE = 4096
+"""Bytes of a termination message that are told, as with the kubelet."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,26 @@ class Launch:
     folder: Path
     paths: Mapping[str, str]
     """Mount path -> what stands for it."""
+
+
+def message_path(spec: Mapping[str, Any]) -> str:
+    """Where a container's program may leave its last words."""
+    return str(spec.get("terminationMessagePath") or "/dev/termination-log")
+
+
+def forget_words(folder: Path, name: str) -> None:
+    """Each run of a program begins with no last words. Raises OSError."""
+    message = folder / "messages" / name
+    message.parent.mkdir(parents=True, exist_ok=True)
+    message.write_bytes(b"")
+
+
+def last_words(folder: Path, name: str) -> str:
+    """What a container's program left there; empty: nothing."""
+    try:
+        return (folder / "messages" / name).read_bytes()[:LONGEST_MESSAGE].decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 class NotStartableError(Exception):
@@ -129,7 +151,7 @@ class Launcher:
         except ReferenceMissingError as error:
             self._tell(pod, "Failed", f"Error: {error}")
             raise NotStartableError("CreateContainerConfigError", str(error), CONFIG_RETRY_S) from error
-        paths = mounts(spec, folders)
+        paths = {**mounts(spec, folders), message_path(spec): str(self._folder / "messages" / name)}
         command = [rewrite_paths(expand(word, variables), paths) for word in spec.get("command") or ()]
         arguments = [rewrite_paths(expand(word, variables), paths) for word in spec.get("args") or ()]
         try:

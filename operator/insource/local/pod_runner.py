@@ -18,7 +18,7 @@ import structlog
 
 from insource.local import pod_lifecycle, processes
 from insource.local.objects import Object, is_terminating
-from insource.local.pod_launch import NEVER_RETRY_S, Launcher, NotStartableError, Surroundings
+from insource.local.pod_launch import NEVER_RETRY_S, Launcher, NotStartableError, Surroundings, forget_words, last_words
 from insource.local.pod_lifecycle import Kind, containers_of, decide, taken_over
 from insource.local.pod_logs import ContainerLogs, RunLog
 from insource.local.pod_probing import Probing
@@ -236,6 +236,7 @@ class PodRunner:
         record = self._folder / f"{name}.pid"
         try:
             log = logs.begin()
+            forget_words(self._folder, name)
             program = await processes.start(
                 launch.argv, environment=launch.variables, folder=launch.folder, output=log, record=record
             )
@@ -287,7 +288,7 @@ class PodRunner:
         ended = await program.wait()
         self._probing.end(name)
         self._programs.pop(name, None)
-        self._ended(name, ended)
+        self._ended(name, ended, message=last_words(self._folder, name))
 
     def _ended(self, name: str, ended: processes.Exit, reason: str = "", message: str = "") -> None:
         container = pod_lifecycle.after_exit(

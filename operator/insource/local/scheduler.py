@@ -1,9 +1,8 @@
 """The scheduler: gives each pod a node that has what it asks for, or says in kubectl's words why none has.
 
 `place` is pure. Honoured: nodeSelector, required node affinity (matchExpressions), taints and tolerations, requests of
-cpu, memory, pods and extended resources. Preferences of any kind are not; required pod (anti-)affinity and
-topology spread
-that forbids are refused with a message rather than ignored.
+cpu, memory, pods and extended resources, claims that must be there. Preferences of any kind are not; required pod
+(anti-)affinity and topology spread that forbids are refused with a message rather than ignored.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from insource.env import Env
 from insource.local.control_loop import Key
 from insource.local.object_events import SeriesRecorder
 from insource.local.objects import (
+    CLAIMS,
     NODES,
     PODS,
     Object,
@@ -46,12 +46,14 @@ class Scheduler:
         self._free_marks: dict[str, tuple[Any, ...]] = {}
 
     def keys(self, kind: ResourceKind, held: Object) -> Iterable[Key]:
-        """A waiting pod; and every waiting pod when a node changes what it offers, or a pod ends and frees its part."""
+        """A waiting pod; and every waiting pod when a node changes what it offers, a pod ends, or a claim is there."""
         if kind.ref == PODS:
             if _waits(held):
                 yield held["metadata"]["namespace"], held["metadata"]["name"]
             elif is_over(held) or is_terminating(held):
                 yield from self._waiting()
+        elif kind.ref == CLAIMS:
+            yield from (key for key in self._waiting() if key[0] == held["metadata"]["namespace"])
         elif kind.ref == NODES:
             # Note: heartbeats change nothing here; without this check each one would look at every waiting pod.
             mark = (held["spec"], held["metadata"].get("labels"), (held.get("status") or {}).get("allocatable"))
@@ -74,11 +76,22 @@ class Scheduler:
         nodes = self._store.list(NODES).items
         others = [held for held in self._store.list(PODS).items if held["spec"].get("nodeName") and not is_over(held)]
         node, message = place(pod, nodes, others)
+        missing = self._missing_claim(pod)
+        if missing and nodes:
+            said = f'persistentvolumeclaim "{missing}" not found. not found'
+            node, message = "", f"0/{len(nodes)} nodes are available: {said}"
         if node:
             self._bind(pod, node)
         else:
             self._refuse(pod, message)
         return None
+
+    def _missing_claim(self, pod: Object) -> str:
+        """The first claim of the pod's volumes that is not there; empty: none."""
+        volumes = (volume.get("persistentVolumeClaim") for volume in pod["spec"].get("volumes") or ())
+        names = [str(claim["claimName"]) for claim in volumes if claim]
+        namespace = pod["metadata"]["namespace"]
+        return next((name for name in names if self._store.find(CLAIMS, namespace, name) is None), "")
 
     def _bind(self, pod: Object, node: str) -> None:
         namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]

@@ -203,7 +203,8 @@ def split(values: Iterable[Parsed[SpecT] | Misfit]) -> tuple[dict[str, Parsed[Sp
 class Caches:
     """One cache per kind. Fed by informers, by kopf, or by a simulation."""
 
-    def __init__(self) -> None:
+    def __init__(self, more_children: Iterable[Resource] = ()) -> None:
+        """`more_children`: kinds that are looked at beside `CHILDREN`."""
         self.deployments = _deployments()
         self.vendors = Cache(parser_of(resources.VENDORS, VendorSpec), _groups_of_vendor)
         self.models = Cache(parser_of(resources.CATALOG_MODELS, CatalogModelSpec))
@@ -211,7 +212,9 @@ class Caches:
         self.classes = Cache(parser_of(resources.ACCELERATOR_CLASSES, AcceleratorClassSpec))
         self.books = Cache(parser_of(resources.PRICE_BOOKS, PriceBookSpec))
         self.pods = Cache(_view, _groups_of_pod, shape=shapes.shape_of(resources.PODS))
-        self.children: dict[Resource, Cache[Packed]] = {kind: _cache_of_children(kind) for kind in CHILDREN}
+        self.children: dict[Resource, Cache[Packed]] = {
+            kind: _cache_of_children(kind) for kind in (*CHILDREN, *more_children)
+        }
         self._catalogue: Catalogue | None = None
         for cache in (self.models, self.runtimes, self.classes):
             cache.subscribe(self._forget_catalogue)

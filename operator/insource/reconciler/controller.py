@@ -13,6 +13,7 @@ import structlog
 
 from insource.api import meta
 from insource.api.kinds import Misfit
+from insource.domain.pod_troubles import NO_TROUBLE, Trouble
 from insource.domain.problem import Problem
 from insource.domain.snapshot import Settings
 from insource.env import Env
@@ -24,10 +25,10 @@ from insource.kube.events import EventRecorder
 from insource.kube.packed import Packed
 from insource.kube.resources import Key, Object, Resource
 from insource.kube.workqueue import Lane, Priority, WorkQueue
-from insource.reconciler.caches import CHILDREN, Caches, PodView, vendors_of
+from insource.reconciler.caches import Caches, PodView, vendors_of
 from insource.reconciler.catalogue import CatalogueReconciler
 from insource.reconciler.observations import Observations
-from insource.reconciler.reconcile import Reconciler, Work
+from insource.reconciler.reconcile import NAMESPACE_OBJECTS, Reconciler, Work
 from insource.reconciler.refusals import RETRY_AT_MOST_S, RefusedError
 from insource.reconciler.statuses import StatusWriter
 
@@ -52,7 +53,7 @@ class Controller:
         on_write: Callable[[str], None] = lambda _: None,
         builtins: Iterable[Object] = (),
     ) -> None:
-        self.caches = Caches()
+        self.caches = Caches((resources.NETWORK_POLICIES,) if settings.delivery.network_policies else ())
         self.observations = Observations(gateway_urls)
         self.queue: WorkQueue[Work] = WorkQueue(env)
         self.applier = Applier(
@@ -158,8 +159,8 @@ class Controller:
         caches.runtimes.subscribe(self._runtime_changed)
         for kind, cache in caches.of_catalogue().items():
             cache.subscribe(self._catalogue_changed(kind))
-        for kind in CHILDREN:
-            caches.children[kind].subscribe(self._child_changed(kind))
+        for kind, children in caches.children.items():
+            children.subscribe(self._child_changed(kind))
 
     def _deployment_changed(self, change: ChangeType, key: Key, old: Any, new: Any) -> None:
         edited = new is not None and (old is None or old.generation != new.generation)
@@ -218,7 +219,7 @@ class Controller:
                 self._add("vendor", Key(key.namespace, vendor), Priority.CHANGE)
                 if kind is resources.DEPLOYMENTS:
                     self.vendor_users(Key(key.namespace, vendor))
-            if key.name in (meta.ADAPTER_SERVICE_ACCOUNT, meta.GATEWAY_TOKENS_CONFIG_MAP):
+            if (kind, key.name) in NAMESPACE_OBJECTS:
                 self.queue.add(Work("namespace", key.namespace), Priority.CHANGE)
 
         return changed
@@ -227,8 +228,10 @@ class Controller:
         self.queue.add(Work(kind, key.namespace, key.name), priority)
 
 
-def _troubles(view: PodView | None) -> tuple[str, str]:
-    return ("", "") if view is None else (view.pod.unschedulable, view.pod.trouble)
+def _troubles(view: PodView | None) -> tuple[Trouble, Trouble, float | None]:
+    if view is None:
+        return NO_TROUBLE, NO_TROUBLE, None
+    return view.pod.unscheduled, view.pod.trouble, view.pod.unanswered_s
 
 
 def _synced(cache: Cache[Any]) -> bool:

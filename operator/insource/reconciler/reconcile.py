@@ -9,7 +9,9 @@ from typing import Any, Literal, NamedTuple
 from insource.api import meta
 from insource.api.kinds import Misfit
 from insource.api.kinds import Resource as Parsed
+from insource.domain.build.network_policies import SERVING_POLICY, VENDOR_POLICY
 from insource.domain.plan import plan_deployment, plan_misfit, plan_namespace, plan_vendor
+from insource.domain.pod_troubles import REPLICA_FAILING, Trouble
 from insource.domain.problem import Problem
 from insource.domain.snapshot import (
     DeploymentSnapshot,
@@ -34,9 +36,11 @@ from insource.reconciler.observations import Observations
 from insource.reconciler.refusals import Refusal, RefusedError, refusal_of, refusal_to_delete
 from insource.reconciler.statuses import StatusWriter
 
-_NAMESPACE_OBJECTS = (
+NAMESPACE_OBJECTS = (
     (resources.SERVICE_ACCOUNTS, meta.ADAPTER_SERVICE_ACCOUNT),
     (resources.CONFIG_MAPS, meta.GATEWAY_TOKENS_CONFIG_MAP),
+    (resources.NETWORK_POLICIES, SERVING_POLICY),
+    (resources.NETWORK_POLICIES, VENDOR_POLICY),
 )
 Compared = list[tuple[Resource, Key, Packed]]
 
@@ -183,7 +187,8 @@ class Reconciler:
             return None  # what is there stays: adapters may be draining, and it costs nothing
         compared = [
             (kind, Key(namespace, name), live)
-            for kind, name in _NAMESPACE_OBJECTS
+            for kind, name in NAMESPACE_OBJECTS
+            if kind in self._caches.children
             if (live := self._caches.children[kind].get(Key(namespace, name))) is not None and not live.deleting
         ]
         plan = plan_namespace(
@@ -191,6 +196,7 @@ class Reconciler:
                 namespace=namespace,
                 token_digests=self._token_digests(namespace),
                 children=tuple(self._caches.child(kind, live) for kind, _, live in compared),
+                settings=self._settings,
             )
         )
         refusal = await self._write_children(plan, compared)
@@ -259,7 +265,9 @@ class Reconciler:
     def _pod(self, key: Key, view: PodView) -> Pod:
         """The pod; where the kubelet has nothing against it, with its adapter's own words."""
         told = self._observations.unready(key)
-        return replace(view.pod, trouble=told) if told and not view.pod.trouble else view.pod
+        if not told or view.pod.trouble.reason:
+            return view.pod
+        return replace(view.pod, trouble=Trouble(REPLICA_FAILING, told))
 
     def _now(self) -> str:
         return self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")

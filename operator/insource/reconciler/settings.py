@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from insource.api.meta import SYSTEM_NAMESPACE
+from insource.domain.snapshot import DeliverySettings
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,13 @@ class OperatorSettings:
     """`HOST:PORT` of /healthz, /readyz and /metrics."""
     public_url: str = ""
     """Base URL that clients of the gateway use; empty: unknown, so no endpoint is shown in a status."""
+    delivery: DeliverySettings = field(default_factory=DeliverySettings)
     workers: int = 8
     """ModelDeployments that are worked on at once."""
     relist_s: float = 600.0
+    image_registry: str = ""
+    """Prefix that takes the place of the registry's host in the runtimes' images."""
+    image_pull_secrets: tuple[str, ...] = ()
+    """Secrets, in each namespace with our pods, by which images are pulled."""
     catalogue: bool = True
     """Apply the built-in catalogue at the start."""

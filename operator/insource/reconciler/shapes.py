@@ -85,9 +85,19 @@ class _PodStatus(TypedDict, total=False):
     containerStatuses: list[dict[str, Any]] | None
 
 
+class _PodSpec(TypedDict, total=False):
+    schedulingGates: list[dict[str, Any]] | None
+
+
 class _Pod(TypedDict, total=False):
     metadata: Metadata
+    spec: _PodSpec
     status: _PodStatus | None
+
+
+class _NetworkPolicy(TypedDict, total=False):
+    metadata: Metadata
+    spec: Unread
 
 
 _SHAPES: dict[Resource, Shape] = {
@@ -98,6 +108,7 @@ _SHAPES: dict[Resource, Shape] = {
     resources.CONTROLLER_REVISIONS: _ControllerRevision,
     resources.CONFIG_MAPS: _ConfigMap,
     resources.SERVICE_ACCOUNTS: _ServiceAccount,
+    resources.NETWORK_POLICIES: _NetworkPolicy,
     resources.PODS: _Pod,
 }
 

@@ -36,6 +36,16 @@ def locate_model(uri: str) -> Path:
     return found[0].parent
 
 
+def delivered_model(folder: Path) -> Path:
+    """`folder`, if it has `model.bin`. Raises `ModelUnavailableError`."""
+    if not (folder / WEIGHTS).is_file():
+        raise ModelUnavailableError(
+            f"MODEL_DIR={str(folder)!r}: there is no {WEIGHTS} in it; "
+            "name it among the files of the CatalogModel's source"
+        )
+    return folder
+
+
 def verify_model(folder: Path, sha256: str) -> None:
     """Compare `model.bin` in `folder` with the hex `sha256`; empty is not compared. Raises `ModelUnavailableError`."""
     if not sha256:

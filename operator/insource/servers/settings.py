@@ -21,6 +21,8 @@ class ServerSettings:
     model_name: str = ""
     """The `model` that requests must ask for; empty: any."""
     model_uri: str = ""
+    model_dir: Path | None = None
+    """Where the model's files are, if they were delivered; None: where `model_uri` says."""
     model_sha256: str = ""
     """Hex SHA-256 of the model's weights file; empty: not checked."""
     slots: int = 1
@@ -39,13 +41,14 @@ class StubSettings:
 
 
 def server_settings(environment: Mapping[str, str]) -> ServerSettings:
-    """Read `POD_IP PORT MODEL_NAME MODEL_URI MODEL_SHA256 SLOTS COUNT_FILE`; raises `SettingsError`."""
+    """Read `POD_IP PORT MODEL_NAME MODEL_URI MODEL_DIR MODEL_SHA256 SLOTS COUNT_FILE`; raises `SettingsError`."""
     count_file = environment.get("COUNT_FILE", "")
     return ServerSettings(
         host=environment.get("POD_IP") or "127.0.0.1",
         port=_integer(environment, "PORT", 8000, least=0),
         model_name=environment.get("MODEL_NAME", ""),
         model_uri=environment.get("MODEL_URI", ""),
+        model_dir=Path(environment["MODEL_DIR"]) if environment.get("MODEL_DIR") else None,
         model_sha256=environment.get("MODEL_SHA256", "").lower().removeprefix("sha256:"),
         slots=_integer(environment, "SLOTS", 1, least=1),
         count_file=Path(count_file) if count_file else None,

@@ -14,7 +14,7 @@ from typing import IO, Any
 import structlog
 
 from insource.servers.application import TranscriptionServer
-from insource.servers.model_files import ModelUnavailableError, locate_model, verify_model
+from insource.servers.model_files import ModelUnavailableError, delivered_model, locate_model, verify_model
 from insource.servers.program import run_server
 from insource.servers.recognition import BadAudioError, Options, Recogniser, Recognition
 from insource.servers.settings import ServerSettings
@@ -30,7 +30,7 @@ BEAM_SIZE = 5
 def run_whisper(settings: ServerSettings) -> None:
     """Serve until SIGTERM. Exit status 1, and the reason in the log, if the weights are missing or not those wanted."""
     try:
-        folder = locate_model(settings.model_uri)
+        folder = delivered_model(settings.model_dir) if settings.model_dir else locate_model(settings.model_uri)
         run_server(settings, TranscriptionServer(settings, whisper_loader(folder, settings)))
     except ModelUnavailableError as error:
         log.error("model_unavailable", problem=str(error))

@@ -10,6 +10,7 @@ from insource.api.accelerator_class import AcceleratorClassSpec
 from insource.api.catalog_model import Source
 from insource.api.inference_runtime import InferenceRuntimeSpec
 from insource.api.kinds import Resource
+from insource.domain.build.delivery import deliver, serving_part
 from insource.domain.build.pod import (
     CONTAINER_SECURITY,
     GRACE_BEYOND_REQUEST_S,
@@ -20,8 +21,17 @@ from insource.domain.build.pod import (
     pod_base,
     variable,
 )
+from insource.domain.build.pod_settings import (
+    QUEUE_LABEL,
+    claims_of,
+    mirrored,
+    place,
+    set_resources,
+    settle,
+    settle_server,
+)
 from insource.domain.names import digest, revision_hash
-from insource.domain.references import InHouseTarget
+from insource.domain.references import NO_SETTINGS, InHouseTarget
 from insource.domain.snapshot import ModelDeployment, Settings
 
 RENDERER = 1
@@ -31,12 +41,15 @@ CACHE_DIR = "/var/cache/insource"
 
 def revision_of(deployment: ModelDeployment, target: InHouseTarget) -> str:
     """The revision's hash: of what decides how the backend serves, not of who rendered it."""
-    how = [
+    how: list[Any] = [
         _referred(target.source, target.runtime, target.class_),
         target.count,
         target.slots,
         target.startup_timeout_s,
+        *serving_part(target),
     ]
+    if target.pod != NO_SETTINGS:  # only then: a release must not restart those who do not use it
+        how.append(target.pod.model_dump(mode="json", exclude_defaults=True))
     return revision_hash(deployment.namespace, deployment.name, target.backend, [target.model.name, *how])
 
 
@@ -44,11 +57,14 @@ def revision_of(deployment: ModelDeployment, target: InHouseTarget) -> str:
 def _referred(source: Source, runtime: Resource[InferenceRuntimeSpec], class_: Resource[AcceleratorClassSpec]) -> str:
     """The part of a revision that is the same for all who refer to the same objects. By identity, hence the cache."""
     scheduling = {"resource_name", "node_selector", "tolerations", "runtime_class_name"}
+    newer = {"resource_claim_template", "scheduler_name", "queue_name"}
+    place = class_.spec.model_dump(mode="json", include=scheduling)
     return digest(
         [
-            source.model_dump(mode="json", exclude={"profiles"}),
-            [runtime.name, runtime.spec.model_dump(mode="json", exclude={"slots"})],
-            [class_.name, class_.spec.model_dump(mode="json", include=scheduling)],
+            source.model_dump(mode="json", exclude={"profiles", "files"}),
+            [runtime.name, runtime.spec.model_dump(mode="json", exclude={"slots", "model_delivery"})],
+            # The newer ones only where they are used: a release must not restart the others.
+            [class_.name, {**place, **class_.spec.model_dump(mode="json", include=newer, exclude_defaults=True)}],
         ]
     )
 
@@ -76,32 +92,32 @@ def render_template(
     class_ = target.class_.spec
     spec: dict[str, Any] = {
         **pod_base(request_timeout_s + GRACE_BEYOND_REQUEST_S),
-        "initContainers": [_server(target)],
+        "initContainers": [_server(target, settings)],
         "containers": [_adapter(deployment, target, settings, revision, request_timeout_s)],
         "volumes": [*adapter_volumes(), {"name": "cache", "emptyDir": {}}],
     }
-    if class_.node_selector:
-        spec["nodeSelector"] = dict(class_.node_selector)
-    if class_.tolerations:
-        spec["tolerations"] = [item.model_dump(mode="json", exclude_defaults=True) for item in class_.tolerations]
-    if class_.runtime_class_name:
-        spec["runtimeClassName"] = class_.runtime_class_name
-    return {
+    place(spec, class_, target.pod, target.count)
+    own = labels_of(deployment, target, revision)
+    template: dict[str, Any] = {
         "metadata": {
-            "labels": {meta.LABEL_MANAGED_BY: meta.MANAGED_BY, **labels_of(deployment, target, revision)},
+            "labels": {meta.LABEL_MANAGED_BY: meta.MANAGED_BY, **own},
             "annotations": {meta.ANNOTATION_COUNT: str(target.count)},
         },
-        "spec": spec,
+        "spec": deliver(spec, target, settings),
     }
+    if class_.queue_name:
+        template["metadata"]["labels"][QUEUE_LABEL] = class_.queue_name
+    settle(template, target.pod, settings, own)
+    return template
 
 
-def _server(target: InHouseTarget) -> dict[str, Any]:
+def _server(target: InHouseTarget, settings: Settings) -> dict[str, Any]:
     runtime = target.runtime.spec
     health = {"httpGet": {"path": runtime.health_path, "port": runtime.port}}
     period_s = 1 if target.startup_timeout_s <= 600 else 5
     container: dict[str, Any] = {
         "name": "server",
-        "image": runtime.image,
+        "image": mirrored(runtime.image, settings),
         "restartPolicy": "Always",
         "env": [
             downward("POD_IP", "status.podIP"),
@@ -135,6 +151,8 @@ def _server(target: InHouseTarget) -> dict[str, Any]:
     resources = _resources(target)
     if resources:
         container["resources"] = resources
+    if target.pod.server is not None:
+        settle_server(container, target.pod.server)
     return container
 
 
@@ -145,7 +163,8 @@ def _resources(target: InHouseTarget) -> dict[str, Any]:
     name = target.class_.spec.resource_name
     if name:
         limits[name] = str(target.count)
-    return {key: value for key, value in (("requests", requests), ("limits", limits)) if value}
+    claims = [{"name": claim} for claim in claims_of(target.class_.spec, target.count)]
+    return {key: value for key, value in (("requests", requests), ("limits", limits), ("claims", claims)) if value}
 
 
 def _adapter(
@@ -166,7 +185,10 @@ def _adapter(
         variable("INSOURCE_SLOTS", str(target.slots)),
         variable("INSOURCE_REQUEST_TIMEOUT_S", str(request_timeout_s)),
     ]
-    return adapter_container(settings, environment, [])
+    container = adapter_container(settings, environment, [])
+    if target.pod.adapter is not None:
+        set_resources(container, target.pod.adapter.resources)
+    return container
 
 
 def _model_id(target: InHouseTarget) -> str:

@@ -101,6 +101,12 @@ def adapter_volumes() -> list[dict[str, Any]]:
     ]
 
 
+def pull_secrets(settings: Settings) -> dict[str, Any]:
+    """The installation's imagePullSecrets, if it has any."""
+    names = settings.image_pull_secrets
+    return {"imagePullSecrets": [{"name": name} for name in names]} if names else {}
+
+
 def pod_base(grace_s: int) -> dict[str, Any]:
     """A pod spec's fields that are the same everywhere."""
     return {

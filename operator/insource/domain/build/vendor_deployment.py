@@ -13,6 +13,7 @@ from insource.domain.build.pod import (
     adapter_environment,
     adapter_volumes,
     pod_base,
+    pull_secrets,
     variable,
 )
 from insource.domain.names import vendor_adapter_name
@@ -69,6 +70,7 @@ def build_vendor_deployment(vendor: Vendor, settings: Settings) -> Manifest:
                     "metadata": {"labels": {meta.LABEL_MANAGED_BY: meta.MANAGED_BY, **labels}},
                     "spec": {
                         **pod_base(LONGEST_REQUEST_S + GRACE_BEYOND_REQUEST_S),
+                        **pull_secrets(settings),
                         "containers": [adapter_container(settings, environment, mounts)],
                         "volumes": [
                             *adapter_volumes(),

