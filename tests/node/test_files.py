@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 
 from tests.node import cluster, daemons, files
+from tests.node.__main__ import main
 from tests.node.cluster import GIVEN, GIVEN_IMAGES, Given
 from tests.node.images import ROOT, TARGETS, tag_of
 from tests.node.machine import check_free
@@ -116,6 +117,24 @@ def test_a_tag_says_what_an_image_was_made_of(tmp_path: Path) -> None:
 def test_every_target_is_one_of_the_dockerfile() -> None:
     stages = re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert set(TARGETS) <= set(stages)
+
+
+def test_a_machine_whose_kernel_says_no_is_told_and_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cluster, "kind_of_cluster", lambda: "host")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    for command in ("up", "test"):
+        assert main([command]) == 0
+        assert capsys.readouterr().err.startswith("node layer not run: it needs root")
+
+
+def test_trouble_is_a_failure_with_the_next_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv(GIVEN, str(tmp_path / "absent"))
+    assert main(["up"]) == 1
+    assert "name the kubeconfig of a test cluster" in capsys.readouterr().err
 
 
 def test_a_given_cluster_needs_to_be_told_where_its_images_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
