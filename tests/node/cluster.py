@@ -93,10 +93,10 @@ class Host:
     def up(self) -> None:
         """What is left of an earlier one goes first. One that is Ready stays as it is."""
         with exclusive(self.node.places):
-            if self.node.places.run.exists():
-                if self.node.ready():
-                    self.node.console.print("insource: the node is up already")
-                    return
+            if self.is_up():
+                self.node.console.print("insource: the node is up already")
+                return
+            if self.node.is_begun():
                 self.node.console.print("insource: removing what is left of an earlier node")
                 self.node.down()
             try:
@@ -105,8 +105,7 @@ class Host:
                 self.node.console.print(
                     "insource: the node did not get up; its logs stay in " + str(self.node.places.logs)
                 )
-                if self.node.places.run.exists():
-                    self.node.down()
+                self.node.down()
                 raise
 
     def down(self, *, images: bool = False) -> None:

@@ -77,24 +77,26 @@ def has_table(tools: Tools, family: str) -> bool:
 
 def make_network(places: Places) -> None:
     """The bridge, before the first pod: API server and kubelet listen on its address, on none of the machine's own."""
+    # First: that this file is there says that bridge and tables are ours.
+    (places.run / "ip_forward").write_text(FORWARDING.read_text())
     call(["ip", "link", "add", places.bridge, "type", "bridge"])
     call(["ip", "address", "add", f"{places.gateway}/24", "dev", places.bridge])
     call(["ip", "link", "set", places.bridge, "up"])
     # A service without endpoints must not be looked for on the Internet.
     call(["ip", "route", "add", places.services, "dev", places.bridge])
-    (places.run / "ip_forward").write_text(FORWARDING.read_text())
     FORWARDING.write_text("1\n")
 
 
 def unmake_network(places: Places, tools: Tools) -> None:
+    before = places.run / "ip_forward"
+    if not before.exists():
+        return
     for family in ("ip", "ip6"):
         if has_table(tools, family):
             call([tools.path("nft"), "delete", "table", family, "kube-proxy"], env=tools.environment())
     if Path(f"/sys/class/net/{places.bridge}").exists():
         call(["ip", "link", "del", places.bridge])
-    before = places.run / "ip_forward"
-    if before.exists():
-        FORWARDING.write_text(before.read_text())
+    FORWARDING.write_text(before.read_text())
 
 
 def _hierarchies() -> list[Path]:

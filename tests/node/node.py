@@ -77,10 +77,10 @@ class Node:
 
     def start(self, name: str) -> None:
         """One program, as `up` starts it."""
-        prefix = (self.places.run / "etcd-prefix").read_text()
         if name == "containerd":
             command = programs.containerd(self.places, self.tools)
         else:
+            prefix = (self.places.run / "etcd-prefix").read_text()
             command = programs.commands(self.places, self.binaries, prefix)[name]
         # Note: Go's and Python's programs of this machine do well without Debian's libraries.
         environment = {**self.tools.environment(), "PYTHONPATH": f"{ROOT}:{ROOT / 'operator'}"}
@@ -196,24 +196,28 @@ class Node:
 
     # --- down
 
+    def is_begun(self) -> bool:
+        """Whether there is anything of a node for `down` to undo, if only what a reboot has left."""
+        return bool(self.running()) or self.places.run.exists() or (self.places.state / "etcd").exists()
+
     def down(self) -> None:
         """Everything but images and logs. Data is thrown away, so by force; safe after any death of `up` or `down`."""
-        if not self.running() and not self.places.run.exists():
+        if not self.is_begun():
             return
         for name in reversed((*programs.CONTROL_PLANE, "kube-proxy", "coredns", "volumes")):
             daemons.stop(self.places, name, signal.SIGKILL)
         daemons.stop(self.places, "kubelet")
         if self.places.containerd_root.exists():
-            if "containerd" not in self.running() and (self.places.run / "containerd.toml").exists():
-                # A dead containerd still has containers that live: only it can say which.
+            if "containerd" not in self.running():
+                # A dead containerd still has containers that live, or of before a reboot: only it can say which.
+                self.places.run.mkdir(parents=True, exist_ok=True)
+                (self.places.run / "containerd.toml").write_text(files.containerd(self.places, self.tools.cni))
                 self.start("containerd")
-            if "containerd" in self.running():
-                self._wait(self._containerd_answers, "containerd", "containerd")
-                self._remove_containers()
+            self._wait(self._containerd_answers, "containerd", "containerd")
+            self._remove_containers()
         daemons.stop(self.places, "containerd")
         machine.unmount(self.places.run, self.places.state)
-        if self.places.run.exists():
-            machine.unmake_network(self.places, self.tools)
+        machine.unmake_network(self.places, self.tools)
         machine.unmake_cgroups(self.places)
         for link in _CONTAINER_LOGS.glob("*") if _CONTAINER_LOGS.exists() else ():
             if link.is_symlink() and str(link.readlink()).startswith(f"{self.places.run}/"):

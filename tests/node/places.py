@@ -32,7 +32,7 @@ class Places:
     api_service: str = "10.97.0.1"
     dns_service: str = "10.97.0.10"
     cgroup: str = "insource-node"
-    api_port: int = 36443
+    api_port: int = 6443
     kubelet_port: int = 30250
     kubelet_health_port: int = 30248
     proxy_health_port: int = 30256
