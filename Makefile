@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 DATA ?= .insource
 STAMP := $(VENV)/.ready
 
-.PHONY: demo up down test cluster-build cluster-test check format generate clean \
+.PHONY: demo up down test cluster-build cluster-test cluster-up cluster-down node-test check format generate clean \
 	bench-reconcile bench-reconcile-embedded bench-reconcile-real bench-reconcile-floor \
 	bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api
 
@@ -21,14 +21,21 @@ down: $(STAMP)
 	@$(BIN)/insource down --data $(DATA)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not e2e and not cluster" $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest -q -m "e2e and not cluster" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not e2e and not cluster and not node" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -m "e2e and not cluster and not node" $(PYTEST_ARGS)
 
 cluster-build: $(STAMP)
 	@$(BIN)/python -m tests.cluster.binaries > /dev/null
 
 cluster-test: cluster-build
 	@$(BIN)/python -m pytest -q -m cluster $(PYTEST_ARGS)
+
+# A node on this machine (root, Linux), or Docker's by kind, or the one that KUBECONFIG_FOR_TESTS names.
+cluster-up cluster-down: $(STAMP)
+	@$(BIN)/python -m tests.node $(subst cluster-,,$@)
+
+node-test: $(STAMP)
+	@$(BIN)/python -m tests.node test $(PYTEST_ARGS)
 
 check: $(STAMP)
 	@$(BIN)/ruff check .

@@ -66,7 +66,8 @@ class Module:
 
     @property
     def key(self) -> str:
-        pins = "\0".join((self._read("go.mod"), self._read("go.sum"), self.ldflags))
+        own = [path.read_text() for path in sorted(self.folder.glob("*/*.go"))]
+        pins = "\0".join((self._read("go.mod"), self._read("go.sum"), self.ldflags, *own))
         return f"{self.name}-{self.version}-{hashlib.sha256(pins.encode()).hexdigest()[:12]}"
 
     def _read(self, name: str) -> str:
@@ -86,6 +87,13 @@ KUBERNETES = Module(
 )
 KWOK = Module("kwok", "sigs.k8s.io/kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"})
 MODULES = (ETCD, KUBERNETES, KWOK)
+NODE = Module(
+    "node",
+    "k8s.io/kubernetes",
+    {name: f"k8s.io/kubernetes/cmd/{name}" for name in ("kubelet", "kube-proxy")},
+    _KUBERNETES_FLAGS,
+)
+NODE_TOOLS = Module("nodetools", "github.com/coredns/coredns", {"coredns": "./coredns", "pause": "./pause"})
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,20 @@ class Binaries:
     scheduler: Path
     kwok: Path
     kwok_stages: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class NodeBinaries:
+    """A control plane and what a real node runs besides."""
+
+    etcd: Path
+    apiserver: Path
+    controller_manager: Path
+    scheduler: Path
+    kubelet: Path
+    proxy: Path
+    coredns: Path
+    pause: Path
 
 
 def cache_folder() -> Path:
@@ -121,6 +143,22 @@ def binaries(console: Console | None = None) -> Binaries:
         kubernetes / "kube-scheduler",
         kwok / "kwok",
         tuple(kwok / Path(stage).name for stage in _STAGES),
+    )
+
+
+def node_binaries(console: Console | None = None) -> NodeBinaries:
+    """Build what the cache lacks of a real node (five minutes more than for `binaries`). Raises BuildError."""
+    console = console or Console(stderr=True)
+    etcd, kubernetes, node, own = (_ensure(module, console) for module in (ETCD, KUBERNETES, NODE, NODE_TOOLS))
+    return NodeBinaries(
+        etcd / "etcd",
+        kubernetes / "kube-apiserver",
+        kubernetes / "kube-controller-manager",
+        kubernetes / "kube-scheduler",
+        node / "kubelet",
+        node / "kube-proxy",
+        own / "coredns",
+        own / "pause",
     )
 
 
