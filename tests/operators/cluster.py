@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -74,19 +74,21 @@ class OperatorCluster:
     # --- operators
 
     @contextmanager
-    def operator(self, user: str = FIRST, kubeconfig: Path | None = None) -> Iterator[Operator]:
+    def operator(
+        self, user: str = FIRST, kubeconfig: Path | None = None, flags: Sequence[str] = ()
+    ) -> Iterator[Operator]:
         """A running operator that has read all there is; ended with the block, so that the next need not wait for it.
 
         All that it did must be in order.
         """
         position = self.audit.position()
-        with self._process(user, kubeconfig) as running:
+        with self._process(user, kubeconfig, flags) as running:
             self._wait_for_the_lease(running, position)
             yield running
         self.assert_in_order(position)
 
     @contextmanager
-    def _process(self, user: str, kubeconfig: Path | None) -> Iterator[Operator]:
+    def _process(self, user: str, kubeconfig: Path | None, flags: Sequence[str] = ()) -> Iterator[Operator]:
         master = self.folder / "master"
         master.write_text("test-master")
         (port,) = free_ports(1)
@@ -95,6 +97,7 @@ class OperatorCluster:
             *("--identity", user, "--gateway-master-file", master, "--gateway-url", self.gateway_url),
             *("--ledger-url", "http://127.0.0.1:9", "--image", f"{OWN_IMAGE}:{__version__}"),
             *("--listen", f"127.0.0.1:{port}"),
+            *flags,
         ]
         child = start(user, command, self.folder)
         try:

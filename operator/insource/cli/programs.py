@@ -58,6 +58,12 @@ def run(program: Coroutine[Any, Any, None]) -> None:
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, help="Health and metrics.")
 @click.option("--public-url", default="", help="Base URL of the gateway for clients; shown in statuses.")
 @click.option("--lease-namespace", default="insource-system", show_default=True)
+@click.option(
+    "--watch-namespace",
+    "watch_namespaces",
+    multiple=True,
+    help="Look after this namespace only; may be repeated. Default: after all.",
+)
 def operator(**flags: Any) -> None:
     """Run the operator."""
     from insource.reconciler.app import run_operator
