@@ -17,7 +17,7 @@ from tests.charts.helm import ROOT, VALUES
 from tests.charts.programs import OPERATOR, programs, user_of
 from tests.charts.values_table import DOCUMENT, with_table
 
-SHOWN = ("public.yaml", "ingress.yaml", "mirror.yaml", "teams.yaml")
+SHOWN = ("public.yaml", "ingress.yaml", "mirror.yaml", "small.yaml", "teams.yaml")
 REGISTRY = "registry.example.com/mirror"
 
 
