@@ -51,6 +51,12 @@ def run(program: Coroutine[Any, Any, None]) -> None:
     type=ADDRESS,
     help="Headless Service of the gateways' agents, and their admin port: asked by every address that its name has.",
 )
+@click.option(
+    "--watch-namespace",
+    "watch_namespaces",
+    multiple=True,
+    help="Look after this namespace only; may be repeated. Default: after all.",
+)
 @click.option("--ledger-url", required=True)
 @click.option("--image", required=True, help="Image of the adapters.")
 @click.option("--servers-image", default="", help="Image of the catalogue's CPU model servers. Default: --image.")
@@ -58,12 +64,6 @@ def run(program: Coroutine[Any, Any, None]) -> None:
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, help="Health and metrics.")
 @click.option("--public-url", default="", help="Base URL of the gateway for clients; shown in statuses.")
 @click.option("--lease-namespace", default="insource-system", show_default=True)
-@click.option(
-    "--watch-namespace",
-    "watch_namespaces",
-    multiple=True,
-    help="Look after this namespace only; may be repeated. Default: after all.",
-)
 def operator(**flags: Any) -> None:
     """Run the operator."""
     from insource.reconciler.app import run_operator
