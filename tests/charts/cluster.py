@@ -73,7 +73,9 @@ class Cluster:
         self.api.ok("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
 
     def volume(self, name: str = "books") -> None:
-        """What a cluster's provisioner would make for the ledger's claim."""
+        """What a cluster's provisioner would make for the ledger's claim. Repeatable."""
+        if self.get(f"/api/v1/persistentvolumes/{name}") is not None:
+            return
         spec = {
             "capacity": {"storage": "10Gi"},
             "accessModes": ["ReadWriteOnce"],

@@ -17,6 +17,7 @@ from tests.charts.helm import ROOT, VALUES
 from tests.charts.programs import OPERATOR, programs, user_of
 from tests.charts.values_table import DOCUMENT, with_table
 
+SHOWN = ("public.yaml", "ingress.yaml", "mirror.yaml", "small.yaml", "teams.yaml")
 REGISTRY = "registry.example.com/mirror"
 
 
@@ -89,7 +90,7 @@ def test_the_values_of_the_pages_are_those_that_are_tested() -> None:
         for page in (ROOT / "docs" / "how-to").glob("*.md")
         for name, text in re.findall(r"```yaml file=(\S+)\n(.*?)```", page.read_text(), re.DOTALL)
     }
-    assert shown == {name: (VALUES / name).read_text() for name in ("public.yaml", "ingress.yaml", "mirror.yaml")}
+    assert shown == {name: (VALUES / name).read_text() for name in SHOWN}
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from insource.api.meta import LEDGER_AUDIENCE, SYSTEM_NAMESPACE
 from tests.charts.cluster import Cluster
+from tests.charts.helm import RELEASE
 from tests.charts.programs import OPERATOR, ask_cost, programs, token_of, user_of
 from tests.cluster.audit import Request
 from tests.operators.every_right import Right, exercise, of_rules, used
@@ -21,11 +22,15 @@ RBAC = "/apis/rbac.authorization.k8s.io/v1"
 PROGRAMS = ("operator", "gateway", "ledger")
 
 
-def test_each_program_has_every_right_it_needs_and_no_other(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("only", ["", "team"])
+def test_each_program_has_every_right_it_needs_and_no_other(only: str, cluster: Cluster, tmp_path: Path) -> None:
+    """`only`: the one namespace that the operator looks after."""
     api = cluster.api
-    cluster.namespace(SYSTEM_NAMESPACE)
+    namespace = only or "work"
+    cluster.restricted_namespace()
     cluster.volume()
-    cluster.install()
+    cluster.namespace(namespace)
+    cluster.install(*(("--set", f"operator.watchNamespaces={{{only}}}") if only else ()))
     granted = {program: _granted(api, f"insource-{program}") for program in PROGRAMS}
     everything = set().union(*granted.values())
     assert not [right for right in everything if "*" in right]
@@ -33,8 +38,11 @@ def test_each_program_has_every_right_it_needs_and_no_other(cluster: Cluster, tm
 
     position = cluster.audit.position()
     with programs(api, tmp_path) as (operators, ledger):
-        with operators.namespace("work") as namespace:
-            exercise(operators, namespace, operators.operator(user_of(OPERATOR), api.kubeconfig(OPERATOR)))
+        if only:
+            cluster.namespace("elsewhere")
+            operators.create("elsewhere", "not-ours")
+        flags = ("--watch-namespace", only) if only else ()
+        exercise(operators, namespace, operators.operator(user_of(OPERATOR), api.kubeconfig(OPERATOR), flags))
         assert ask_cost(ledger, token_of(api, "insource-cli", LEDGER_AUDIENCE)) == 200
 
     def asked(program: str) -> list[Request]:
@@ -47,6 +55,10 @@ def test_each_program_has_every_right_it_needs_and_no_other(cluster: Cluster, tm
         assert [each for each in asked(program) if each.code in (401, 403)] == []
     secrets = {each.namespace for each in asked("gateway") if each.resource == "secrets"}
     assert secrets == {SYSTEM_NAMESPACE}, "clients' keys are read where the gateway is, and nowhere else"
+    if only:
+        assert {each.namespace for each in asked("operator")} == {"", SYSTEM_NAMESPACE, only}
+        assert "status" not in api.ok("GET", operators.path("elsewhere", "not-ours"))
+    cluster.helm("uninstall", RELEASE, "--wait", "--timeout", "120s")
 
 
 def _granted(api: ApiServer, account: str) -> set[Right]:

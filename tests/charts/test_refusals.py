@@ -20,6 +20,8 @@ REFUSED = {
     "an ingress without a host": ["gateway.ingress.enabled=true"],
     "a route without a parent": ["gateway.httpRoute.enabled=true"],
     "a drain without time": ["gateway.drain.settleSeconds=60", "gateway.drain.limitSeconds=60"],
+    "a namespace that is none": ["operator.watchNamespaces[0]=Speech"],
+    "its own namespace": ["operator.watchNamespaces[0]=insource-system"],
     "a least above the most": ["gateway.autoscaling.enabled=true", "gateway.autoscaling.minReplicas=20"],
 }
 

@@ -190,7 +190,7 @@ def test_what_cannot_be_delivered_stalls_with_what_to_do(made: Any, words: str) 
 
 
 def fetching(state: dict[str, Any], last: dict[str, Any] | None = None) -> dict[str, Any]:
-    status = {"name": "fetch", "state": state, "lastState": last or {}}
+    status = {"name": "fetch", "image": "i:1", "state": state, "lastState": last or {}}
     return {"metadata": {"name": "p"}, "status": {"initContainerStatuses": [status]}}
 
 
@@ -206,11 +206,11 @@ TOLD = "the model cannot be downloaded: m.bin: expected SHA-256 a, found b (exit
         (fetching({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}, FAILED), TOLD),
         (fetching({"running": {}}, FAILED), TOLD),
         (fetching({"terminated": {"exitCode": 0}}, FAILED), ""),
-        (fetching({"waiting": {"reason": "ErrImagePull", "message": "no"}}), "container fetch: ErrImagePull: no"),
+        (fetching({"waiting": {"reason": "ErrImagePull", "message": "no"}}), 'container fetch: image "i:1" cannot be pulled: no'),
     ],
 )
 def test_a_failed_download_is_told_until_one_succeeds(obj: dict[str, Any], trouble: str) -> None:
-    assert pod_of(obj).trouble == trouble
+    assert pod_of(obj).trouble.words == trouble
 
 
 def policies(**delivery: Any) -> dict[str, Any]:

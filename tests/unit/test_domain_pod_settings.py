@@ -17,6 +17,7 @@ from insource.api.accelerator_class import AcceleratorClassSpec
 from insource.api.inference_runtime import InferenceRuntimeSpec
 from insource.api.kinds import parse
 from insource.api.vendor import VendorSpec
+from insource.cli.delivery import delivery_settings
 from insource.cli.programs import operator
 from insource.domain.build.pod_settings import mirrored
 from insource.domain.build.vendor_deployment import build_vendor_deployment
@@ -234,10 +235,15 @@ def test_a_vendors_adapter_gets_the_installations_secrets_too() -> None:
     assert pod["imagePullSecrets"] == [{"name": "all"}, {"name": "more"}]
 
 
-def test_the_operators_flags() -> None:
+def operators_settings(*flags: str) -> OperatorSettings:
     needed = ["--gateway-master-file", __file__, "--ledger-url", "http://l", "--image", "i:1"]
+    given = operator.make_context("operator", [*needed, *flags]).params
+    return OperatorSettings(delivery=delivery_settings(given), **given)
+
+
+def test_the_operators_flags() -> None:
     flags = ["--image-registry", "mirror.example", "--image-pull-secret", "all", "--image-pull-secret", "more"]
-    settings = OperatorSettings(**operator.make_context("operator", [*needed, *flags]).params)
+    settings = operators_settings(*flags)
     assert (settings.image_registry, settings.image_pull_secrets) == ("mirror.example", ("all", "more"))
-    settings = OperatorSettings(**operator.make_context("operator", needed).params)
+    settings = operators_settings()
     assert (settings.image_registry, settings.image_pull_secrets) == ("", ())

@@ -201,3 +201,19 @@ def test_a_write_that_changed_nothing_waits_for_no_event() -> None:
     held.end_write(A, obj("a", 4, 1))
     held.replace([obj("a", 4, 1)], "9")
     assert news == []
+
+
+def test_a_list_of_one_namespace_says_nothing_about_another() -> None:
+    held, _ = cache()
+    held.expect("n")
+    held.expect("m")
+    here, there = obj("a", 1), obj("b", 2)
+    here["metadata"]["namespace"], there["metadata"]["namespace"] = "n", "m"
+    held.observe(here)
+    held.observe(there)
+    held.prune(set(), "9", "n")
+    assert list(held.keys()) == [Key("m", "b")]
+    assert not held.synced.is_set(), "m has not been listed"
+    held.prune({Key("m", "b")}, "9", "m")
+    assert held.synced.is_set()
+    assert list(held.keys()) == [Key("m", "b")]

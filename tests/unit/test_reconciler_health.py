@@ -42,10 +42,11 @@ def operator() -> tuple[Operator, VirtualClock, World]:
 
 
 async def all_heard(made: Operator, *, but: Resource | None = None) -> None:
-    for kind, informer in made._informers.items():
+    for kind, informers in made._informers.items():
         if kind is but:
             continue
-        await informer.relist()
+        for informer in informers:
+            await informer.relist()
         made.progress.heard(kind.plural)
 
 
@@ -76,8 +77,9 @@ async def test_our_own_relist_says_nothing_about_kopfs_watch(kind: Resource) -> 
     made, clock, _ = operator()
     await all_heard(made)
     clock.time += LIMITS.alive_s + 1
-    for informer in made._informers.values():
-        await informer.relist()
+    for informers in made._informers.values():
+        for informer in informers:
+            await informer.relist()
     assert kind.plural in made.health.unhealthy()
 
 

@@ -107,3 +107,25 @@ http://insource-ledger.{{ .Release.Namespace }}.svc:8080
 {{- else }}{{ include "insource.gatewayServiceURL" . }}
 {{- end }}
 {{- end }}
+
+{{/* A role to a component's ServiceAccount: in one namespace, or in all. */}}
+{{- define "insource.binding" }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ ternary "RoleBinding" "ClusterRoleBinding" (hasKey . "namespace") }}
+metadata:
+  name: {{ .role }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "insource.labels" . | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ .of }}
+  name: {{ .role }}
+subjects:
+  - kind: ServiceAccount
+    name: insource-{{ .component }}
+    namespace: {{ .root.Release.Namespace }}
+{{- end }}

@@ -53,6 +53,12 @@ def run(program: Coroutine[Any, Any, None]) -> None:
     type=ADDRESS,
     help="Headless Service of the gateways' agents, and their admin port: asked by every address that its name has.",
 )
+@click.option(
+    "--watch-namespace",
+    "watch_namespaces",
+    multiple=True,
+    help="Look after this namespace only; may be repeated. Default: after all.",
+)
 @click.option("--ledger-url", required=True)
 @click.option("--image", required=True, help="Image of the adapters.")
 @click.option("--servers-image", default="", help="Image of the catalogue's CPU model servers. Default: --image.")

@@ -78,12 +78,17 @@ class Cache(Generic[T]):
         self._writing: dict[Key, _Write[T]] = {}
         self._answered: dict[Key, _Answered] = {}
         self._echoes: dict[str, Key] = {}
+        self._unlisted: set[str] = set()
         self.synced = asyncio.Event()
-        """Set once a whole list has been seen."""
+        """Set once a whole list has been seen, of each namespace that is read by itself."""
 
     def subscribe(self, listener: OnChange[T]) -> None:
         """Call `listener` on every later change."""
         self._listeners.append(listener)
+
+    def expect(self, namespace: str) -> None:
+        """Somebody will list this namespace ("": all of them) and tell by `prune`. Before the first list."""
+        self._unlisted.add(namespace)
 
     def get(self, key: Key) -> T | None:
         """The projection, or None."""
@@ -217,23 +222,41 @@ class Cache(Generic[T]):
             self.observe_listed(obj)
         self.prune(present, resource_version)
 
-    def prune(self, present: set[Key], resource_version: str) -> None:
-        """The end of a list that was observed page by page: drop what it did not contain."""
+    def prune(self, present: set[Key], resource_version: str, namespace: str = "") -> None:
+        """The end of a list that was observed page by page: drop what it did not contain.
+
+        `namespace`: of which it was a list; "" for all. The others' objects are not its business.
+        """
+
+        def listed(key: Key) -> bool:
+            return not namespace or key.namespace == namespace
+
         gone = [
             key
             for key, entry in self._entries.items()
-            if key not in present and not is_newer(entry.resource_version, resource_version)
+            if key not in present and listed(key) and not is_newer(entry.resource_version, resource_version)
         ]
         for key in gone:
             self._remove(key, resource_version)
-        self._tombstones = {k: v for k, v in self._tombstones.items() if is_newer(v, resource_version)}
-        self._echoes.clear()  # one that has not come back by now may never
-        unsure = [key for key, answered in self._answered.items() if not is_newer(answered.answer, resource_version)]
+        self._tombstones = {
+            key: version
+            for key, version in self._tombstones.items()
+            if not listed(key) or is_newer(version, resource_version)
+        }
+        # One that has not come back by now may never.
+        self._echoes = {version: key for version, key in self._echoes.items() if not listed(key)}
+        unsure = [
+            key
+            for key, answered in self._answered.items()
+            if listed(key) and not is_newer(answered.answer, resource_version)
+        ]
         for key in unsure:
             # A list hides what came before our write: better one look too many than a change that nobody sees.
             del self._answered[key]
             self._tell("MODIFIED", key, None, self._entries[key].value)
-        self.synced.set()
+        self._unlisted.discard(namespace)
+        if not self._unlisted:
+            self.synced.set()
 
     def _remove(self, key: Key, version: str) -> None:
         entry = self._entries.get(key)

@@ -54,6 +54,7 @@ class Informer(Generic[T]):
     ) -> None:
         self.resource = resource
         self.cache: Cache[T] = Cache(project) if cache is None else cache
+        self.cache.expect(options.namespace)
         self._client = client
         self._clock = env.clock
         self._rng = env.rng
@@ -103,7 +104,7 @@ class Informer(Generic[T]):
             token = page.continue_token
             if not token:
                 break
-        self.cache.prune(present, page.resource_version)
+        self.cache.prune(present, page.resource_version, options.namespace)
         self._version = page.resource_version
         self._relist_due = self._clock.monotonic() + self._jittered(options.relist_s)
 

@@ -102,7 +102,10 @@ class Operator:
             on_lead=self.controller.resync,
         )
         self._informers = {
-            resource: Informer(client, resource, env, lambda obj: obj, self._options(resource), cache)
+            resource: tuple(
+                Informer(client, resource, env, lambda obj: obj, self._options(resource, namespace), cache)
+                for namespace in self._namespaces(resource)
+            )
             for resource, cache in self.controller.caches.by_resource().items()
         }
         self.progress = Progress(tuple(kind.plural for kind in BY_KOPF), env.clock.monotonic)
@@ -126,8 +129,8 @@ class Operator:
     async def _serve(self, session: aiohttp.ClientSession, stop: asyncio.Event) -> None:
         gateways = GatewayPoller(session, self.controller, self._env, self._gateways)
         forever: list[Awaitable[None]] = [
-            *(informer.run() for kind, informer in self._informers.items() if kind not in BY_KOPF),
-            *(self._relist(self._informers[kind]) for kind in BY_KOPF),
+            *(each.run() for kind, informers in self._informers.items() if kind not in BY_KOPF for each in informers),
+            *(self._relist(each) for kind in BY_KOPF for each in self._informers[kind]),
             self._watch_by_kopf(),
             gateways.run(),
             VendorPoller(session, self.controller, self._env).run(),
@@ -149,8 +152,8 @@ class Operator:
             await asyncio.gather(*tasks, stopped, return_exceptions=True)
 
     async def _lead(self) -> None:
-        for informer in self._informers.values():
-            await informer.cache.synced.wait()
+        for cache in self.controller.caches.by_resource().values():
+            await cache.synced.wait()
         keep_what_is_there()
         _log.info("caches_synced", deployments=len(self.controller.caches.deployments))
         trimming = asyncio.ensure_future(give_back(self._env.clock))
@@ -171,10 +174,17 @@ class Operator:
 
     async def _watch_by_kopf(self) -> None:
         """kopf gives up on some errors of a watch; we do not."""
-        by_kopf = {resource: self._informers[resource].cache for resource in BY_KOPF}
+        caches = self.controller.caches.by_resource()
+        by_kopf = {resource: caches[resource] for resource in BY_KOPF}
         while True:
             try:
-                await watch_own_kinds(self._client, by_kopf, self._own_signals, self.progress.heard)
+                await watch_own_kinds(
+                    self._client,
+                    by_kopf,
+                    self._own_signals,
+                    self.progress.heard,
+                    namespaces=self._settings.watch_namespaces,
+                )
             except Exception as error:
                 _log.warning("kopf_ended", error=f"{type(error).__name__}: {error}")
             await self._env.clock.sleep(_KOPF_AGAIN_S)
@@ -196,13 +206,17 @@ class Operator:
             if self._tokens.reload():
                 self.controller.resync_namespaces()
 
-    def _options(self, resource: Resource) -> InformerOptions:
+    def _namespaces(self, resource: Resource) -> tuple[str, ...]:
+        """Those that are read, one by one; "": all at once."""
+        return self._settings.watch_namespaces if resource.namespaced and self._settings.watch_namespaces else ("",)
+
+    def _options(self, resource: Resource, namespace: str) -> InformerOptions:
         labels = ""
         if resource is resources.REPLICA_SETS:
             labels = f"{OURS},{meta.LABEL_DEPLOYMENT}"  # not those that Kubernetes makes for a vendor's Deployment
         elif resource in self.controller.caches.children or resource is resources.PODS:
             labels = OURS
-        return InformerOptions(labels=labels, relist_s=self._settings.relist_s)
+        return InformerOptions(namespace=namespace, labels=labels, relist_s=self._settings.relist_s)
 
     def _may_write(self) -> bool:
         return self._elector.leads()
@@ -211,9 +225,13 @@ class Operator:
         self._metrics.count_write(kind)
 
     def _watch_state(self, kind: Resource) -> WatchState:
-        informer = self._informers[kind]
-        silent_s = partial(self.progress.silent_s, kind.plural) if kind in BY_KOPF else informer.progress_age
-        return WatchState(informer.cache.synced.is_set, silent_s)
+        informers = self._informers[kind]
+
+        def silent_s() -> float:
+            return max(informer.progress_age() for informer in informers)
+
+        of_kopf = partial(self.progress.silent_s, kind.plural)
+        return WatchState(informers[0].cache.synced.is_set, of_kopf if kind in BY_KOPF else silent_s)
 
 
 async def run_operator(settings: OperatorSettings) -> None:

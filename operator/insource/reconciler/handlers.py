@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import kopf
@@ -80,10 +80,17 @@ def _settings(watch_s: int) -> kopf.OperatorSettings:
 
 
 def _registry(
-    client: AiohttpClient, caches: Mapping[Resource, Cache[Any]], heard: Callable[[str], None]
+    client: AiohttpClient,
+    caches: Mapping[Resource, Cache[Any]],
+    heard: Callable[[str], None],
+    namespaces: Sequence[str],
 ) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
-    plurals = {resource.path(): resource.plural for resource in caches}
+    plurals = {
+        resource.path(namespace): resource.plural
+        for resource in caches
+        for namespace in (namespaces if resource.namespaced and namespaces else ("",))
+    }
 
     def hear(path: str) -> None:
         if path in plurals:
@@ -112,15 +119,21 @@ async def watch_own_kinds(
     started: Callable[[], None] = lambda: None,
     heard: Callable[[str], None] = lambda _: None,
     watch_s: int = WATCH_S,
+    namespaces: Sequence[str] = (),
 ) -> None:
     """Feed each cache from kopf's watch of its kind until cancelled. Ends with an error if kopf does.
 
     `started` is called as soon as kopf has put its own handlers for SIGTERM and SIGINT in place of whatever was there.
     `heard` is told the plural of a kind each time the API begins to answer about it, at least each `watch_s` seconds.
+    `namespaces`: only these are watched; empty: all.
     """
     logging.getLogger("kopf").setLevel(logging.WARNING)
     tasks = await kopf.spawn_tasks(
-        registry=_registry(client, caches, heard), settings=_settings(watch_s), clusterwide=True, standalone=True
+        registry=_registry(client, caches, heard, namespaces),
+        settings=_settings(watch_s),
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        standalone=True,
     )
     started()
     # Note: not kopf.operator or kopf.run_tasks, which at their end cancel every task of the process that is younger

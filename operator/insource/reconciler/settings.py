@@ -28,6 +28,8 @@ class OperatorSettings:
     """Image of the built-in catalogue's CPU model servers; empty: `image`."""
     gateway_service: tuple[str, int] | None = None
     """Name and admin port of a headless Service: every address of it is a gateway's agent."""
+    watch_namespaces: tuple[str, ...] = ()
+    """The only namespaces whose ModelDeployments and Vendors are looked after; empty: all."""
     lease_namespace: str = SYSTEM_NAMESPACE
     listen: str = "127.0.0.1:0"
     """`HOST:PORT` of /healthz, /readyz and /metrics."""
