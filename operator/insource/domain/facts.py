@@ -90,6 +90,7 @@ def _in_house_state(
         desired=snapshot.deployment.spec.replicas,
         unschedulable=unschedulable,
         trouble=next((pod.trouble for pod in pods if pod.trouble), ""),
+        downloading=any(pod.downloading for pod in pods),
     )
 
 

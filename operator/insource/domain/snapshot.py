@@ -108,6 +108,8 @@ class Pod:
     """The scheduler's own words, or empty."""
     trouble: str = ""
     """Why a container cannot run (image pull, crash loop, bad configuration), without counters; or empty."""
+    downloading: bool = False
+    """Its model is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +296,7 @@ def pod_of(obj: Mapping[str, Any]) -> Pod:
         vendor=labels.get(meta.LABEL_VENDOR, ""),
         unschedulable=_unschedulable(status),
         trouble=_trouble(status),
+        downloading=_downloading(status),
     )
 
 
@@ -302,6 +305,13 @@ def _unschedulable(status: Mapping[str, Any]) -> str:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return str(condition.get("message") or condition.get("reason") or "not scheduled")
     return ""
+
+
+def _downloading(status: Mapping[str, Any]) -> bool:
+    return any(
+        container.get("name") == FETCH_CONTAINER and "running" in (container.get("state") or NOTHING)
+        for container in status.get("initContainerStatuses") or ()
+    )
 
 
 def _why_not_fetched(container: Mapping[str, Any]) -> str:

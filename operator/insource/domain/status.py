@@ -43,6 +43,8 @@ class InHouseState:
     """The scheduler's or the quota's own words."""
     trouble: str = ""
     """Why its containers cannot run."""
+    downloading: bool = False
+    """A replica is downloading the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +264,8 @@ def _model_loaded(state: InHouseState) -> Condition:
         return Condition(c.MODEL_LOADED, c.FALSE, "ReplicaFailing", state.trouble)
     if state.desired == 0:
         return Condition(c.MODEL_LOADED, c.UNKNOWN, "Off", "there is no replica to load it")
+    if state.downloading:
+        return Condition(c.MODEL_LOADED, c.UNKNOWN, "Downloading", "a replica is downloading the model")
     return Condition(c.MODEL_LOADED, c.UNKNOWN, "Loading", "no replica has loaded the model yet")
 
 

@@ -227,8 +227,8 @@ class Controller:
         self.queue.add(Work(kind, key.namespace, key.name), priority)
 
 
-def _troubles(view: PodView | None) -> tuple[str, str]:
-    return ("", "") if view is None else (view.pod.unschedulable, view.pod.trouble)
+def _troubles(view: PodView | None) -> tuple[str, str, bool]:
+    return ("", "", False) if view is None else (view.pod.unschedulable, view.pod.trouble, view.pod.downloading)
 
 
 def _synced(cache: Cache[Any]) -> bool:
