@@ -121,6 +121,11 @@ def test_a_download_that_is_killed_goes_on(served: Installation, source: Source)
         timeout_s=60,
         what="no bytes have come",
     )
+    eventually(
+        lambda: served.condition("large", "ModelLoaded").get("reason") == "Downloading",
+        timeout_s=60,
+        what=lambda: loaded(served, "large"),
+    )
     kill_fetch(source.url("/hub/large.bin"))
     source.go_on.set()
     served.wait_ready("large")

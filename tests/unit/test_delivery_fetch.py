@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from insource.delivery import connection
 from insource.delivery import files as files_module
 from insource.delivery.connection import Reach
 from insource.delivery.fetch import Download, fetch
@@ -241,6 +242,16 @@ def test_the_limit_is_told_with_what_has_come(download: Download, source: Source
     with pytest.raises(DeliveryError, match=r"not here after 0.5 s, 293.0 KiB have come.*startupTimeout"):
         fetch([wanted(source)], replace(download, limit_s=0.5))
     assert "weights/model.bin.part" in got(download)
+
+
+def test_a_source_that_falls_silent_is_asked_anew(
+    download: Download, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "TIMEOUT_S", 0.5)
+    source.faults[PATH] = Fault(hold_after=300_000, times=1)
+    fetch([wanted(source)], download)
+    assert got(download) == {"weights/model.bin": DATA}
+    assert len(source.ranges(PATH)) == 2
 
 
 def test_credentials_are_shown_to_the_source_only(download: Download, source: Source) -> None:

@@ -206,11 +206,32 @@ TOLD = "the model cannot be downloaded: m.bin: expected SHA-256 a, found b (exit
         (fetching({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}, FAILED), TOLD),
         (fetching({"running": {}}, FAILED), TOLD),
         (fetching({"terminated": {"exitCode": 0}}, FAILED), ""),
-        (fetching({"waiting": {"reason": "ErrImagePull", "message": "no"}}), 'container fetch: image "i:1" cannot be pulled: no'),
+        (
+            fetching({"waiting": {"reason": "ErrImagePull", "message": "no"}}),
+            'container fetch: image "i:1" cannot be pulled: no',
+        ),
     ],
 )
 def test_a_failed_download_is_told_until_one_succeeds(obj: dict[str, Any], trouble: str) -> None:
     assert pod_of(obj).trouble.words == trouble
+
+
+def test_a_download_is_told_while_it_runs() -> None:
+    made = WORLDS["download"]()
+    made.settle()
+    assert made.condition(c.MODEL_LOADED)["reason"] == "Loading"
+    labels = made.live["ReplicaSet", made.names("ReplicaSet")[0]]["spec"]["template"]["metadata"]["labels"]
+    state: dict[str, Any] = {"running": {}}
+    made.pods = [{**fetching(state), "metadata": {"name": "p", "labels": labels}}]
+    made.settle()
+    assert (made.says(c.MODEL_LOADED), made.condition(c.MODEL_LOADED)["reason"]) == ("Unknown", "Downloading")
+    made.pods = [{**fetching(FAILED), "metadata": {"name": "p", "labels": labels}}]
+    made.settle()
+    assert (made.says(c.MODEL_LOADED), made.condition(c.MODEL_LOADED)["message"]) == ("False", TOLD)
+    made.pods = []
+    made.ready(1)
+    made.settle()
+    assert made.says(c.MODEL_LOADED) == "True"
 
 
 def policies(**delivery: Any) -> dict[str, Any]:

@@ -47,6 +47,8 @@ class InHouseState:
     """What keeps its replicas from a node, with the class, in the scheduler's or the quota's own words."""
     trouble: Trouble = NO_TROUBLE
     """Why its containers cannot run."""
+    downloading: bool = False
+    """A replica is downloading the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +279,8 @@ def _model_loaded(state: InHouseState) -> Condition:
         return Condition(c.MODEL_LOADED, c.FALSE, state.trouble.reason, state.trouble.words)
     if state.desired == 0:
         return Condition(c.MODEL_LOADED, c.UNKNOWN, "Off", "there is no replica to load it")
+    if state.downloading:
+        return Condition(c.MODEL_LOADED, c.UNKNOWN, "Downloading", "a replica is downloading the model")
     return Condition(c.MODEL_LOADED, c.UNKNOWN, "Loading", "no replica has loaded the model yet")
 
 
