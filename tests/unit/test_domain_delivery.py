@@ -197,6 +197,8 @@ def fetching(state: dict[str, Any], last: dict[str, Any] | None = None) -> dict[
 FAILED = {"terminated": {"exitCode": 1, "message": "m.bin: expected SHA-256 a, found b\n"}}
 TOLD = "the model cannot be downloaded: m.bin: expected SHA-256 a, found b (exit code 1)"
 
+NOT_PULLED = 'container fetch: image "i:1" cannot be pulled: no'
+
 
 @pytest.mark.parametrize(
     ("obj", "trouble"),

@@ -96,14 +96,9 @@ def _in_house_state(
         class_spec=class_.spec,
         ready=child.ready if child else 0,
         desired=snapshot.deployment.spec.replicas,
-<<<<<<< HEAD
         unscheduled=unscheduled,
         trouble=first_trouble(_troubles(pods, resolved.primary.startup_timeout_s)),
-=======
-        unschedulable=unschedulable,
-        trouble=next((pod.trouble for pod in pods if pod.trouble), ""),
         downloading=any(pod.downloading for pod in pods),
->>>>>>> work-delivery
     )
 
 

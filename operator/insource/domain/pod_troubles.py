@@ -67,6 +67,14 @@ def container_trouble(status: Mapping[str, Any]) -> Trouble:
     return NO_TROUBLE
 
 
+def is_downloading(status: Mapping[str, Any]) -> bool:
+    """Whether its model is on its way."""
+    return any(
+        container.get("name") == FETCH_CONTAINER and "running" in (container.get("state") or _NOTHING)
+        for container in status.get("initContainerStatuses") or ()
+    )
+
+
 def unanswered_s(status: Mapping[str, Any]) -> float | None:
     """How long the server's last run was, if it ended before it had ever answered its startup probe; else None.
 

@@ -18,7 +18,14 @@ from insource.api.inference_runtime import InferenceRuntimeSpec
 from insource.api.kinds import Misfit, Resource
 from insource.api.model_deployment import ModelDeploymentSpec
 from insource.api.vendor import VendorSpec
-from insource.domain.pod_troubles import NO_TROUBLE, Trouble, container_trouble, scheduling_trouble, unanswered_s
+from insource.domain.pod_troubles import (
+    NO_TROUBLE,
+    Trouble,
+    container_trouble,
+    is_downloading,
+    scheduling_trouble,
+    unanswered_s,
+)
 from insource.domain.problem import Problem
 
 Manifest = dict[str, Any]
@@ -109,21 +116,14 @@ class Pod:
     backend: str = ""
     revision: str = ""
     vendor: str = ""
-<<<<<<< HEAD
     unscheduled: Trouble = NO_TROUBLE
     """Why it has no node, in the scheduler's own words."""
     trouble: Trouble = NO_TROUBLE
     """Why a container cannot run (image pull, crash loop, bad configuration), without counters."""
     unanswered_s: float | None = None
     """So long its server ran before it was ended, without having answered once."""
-=======
-    unschedulable: str = ""
-    """The scheduler's own words, or empty."""
-    trouble: str = ""
-    """Why a container cannot run (image pull, crash loop, bad configuration), without counters; or empty."""
     downloading: bool = False
     """Its model is on its way."""
->>>>>>> work-delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,61 +309,8 @@ def pod_of(obj: Mapping[str, Any]) -> Pod:
         backend=labels.get(meta.LABEL_BACKEND, ""),
         revision=labels.get(meta.LABEL_REVISION, ""),
         vendor=labels.get(meta.LABEL_VENDOR, ""),
-<<<<<<< HEAD
         unscheduled=scheduling_trouble(obj.get("spec") or NOTHING, status),
         trouble=container_trouble(status),
         unanswered_s=unanswered_s(status),
+        downloading=is_downloading(status),
     )
-=======
-        unschedulable=_unschedulable(status),
-        trouble=_trouble(status),
-        downloading=_downloading(status),
-    )
-
-
-def _unschedulable(status: Mapping[str, Any]) -> str:
-    for condition in status.get("conditions") or ():
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return str(condition.get("message") or condition.get("reason") or "not scheduled")
-    return ""
-
-
-def _downloading(status: Mapping[str, Any]) -> bool:
-    return any(
-        container.get("name") == FETCH_CONTAINER and "running" in (container.get("state") or NOTHING)
-        for container in status.get("initContainerStatuses") or ()
-    )
-
-
-def _why_not_fetched(container: Mapping[str, Any]) -> str:
-    """Why a model's last download failed, in its own words. Also while it is tried again: that is no reason to hope."""
-    if (container.get("state") or NOTHING).get("terminated", NOTHING).get("exitCode") == 0:
-        return ""
-    for part in ("state", "lastState"):
-        ended = (container.get(part) or NOTHING).get("terminated") or NOTHING
-        words = str(ended.get("message", "")).strip()
-        if words and ended.get("exitCode") != 0:
-            return f"the model cannot be downloaded: {words} (exit code {ended['exitCode']})"
-    return ""
-
-
-def _trouble(status: Mapping[str, Any]) -> str:
-    """The first container's reason for waiting that is not part of a normal start.
-
-    Note: a kubelet's CrashLoopBackOff message counts seconds, so it is replaced by how the last run ended; text that
-    changes by itself would make a status write out of every back-off.
-    """
-    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    for container in containers:
-        if container.get("name") == FETCH_CONTAINER and (words := _why_not_fetched(container)):
-            return words
-        waiting = (container.get("state") or NOTHING).get("waiting")
-        if not waiting or waiting.get("reason", "") in _TRANSIENT or not waiting.get("reason"):
-            continue
-        if waiting["reason"] == "CrashLoopBackOff":
-            ended = (container.get("lastState") or NOTHING).get("terminated") or NOTHING
-            words = str(ended.get("message", "")).strip() or f"exit code {ended.get('exitCode', 'unknown')}"
-            return f"container {container.get('name')} keeps failing: {words}"
-        return f"container {container.get('name')}: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
-    return ""
->>>>>>> work-delivery

@@ -228,15 +228,10 @@ class Controller:
         self.queue.add(Work(kind, key.namespace, key.name), priority)
 
 
-<<<<<<< HEAD
-def _troubles(view: PodView | None) -> tuple[Trouble, Trouble, float | None]:
+def _troubles(view: PodView | None) -> tuple[Trouble, Trouble, float | None, bool]:
     if view is None:
-        return NO_TROUBLE, NO_TROUBLE, None
-    return view.pod.unscheduled, view.pod.trouble, view.pod.unanswered_s
-=======
-def _troubles(view: PodView | None) -> tuple[str, str, bool]:
-    return ("", "", False) if view is None else (view.pod.unschedulable, view.pod.trouble, view.pod.downloading)
->>>>>>> work-delivery
+        return NO_TROUBLE, NO_TROUBLE, None, False
+    return view.pod.unscheduled, view.pod.trouble, view.pod.unanswered_s, view.pod.downloading
 
 
 def _synced(cache: Cache[Any]) -> bool:
