@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from insource.api.meta import LEDGER_AUDIENCE, SYSTEM_NAMESPACE
+from insource.api.meta import FIELD_MANAGER, LEDGER_AUDIENCE, SYSTEM_NAMESPACE
 from insource.cli.programs import operator
 from tests.charts.cluster import Cluster
 from tests.charts.helm import RELEASE
@@ -64,7 +64,8 @@ def test_each_program_has_every_right_it_needs_and_no_other(only: str, cluster: 
     assert secrets == {SYSTEM_NAMESPACE}, "clients' keys are read where the gateway is, and nowhere else"
     if only:
         assert {each.namespace for each in asked("operator")} == {"", SYSTEM_NAMESPACE, only}
-        assert "status" not in api.ok("GET", operators.path("elsewhere", "not-ours"))
+        fields = api.ok("GET", operators.path("elsewhere", "not-ours"))["metadata"]["managedFields"]
+        assert FIELD_MANAGER not in {each["manager"] for each in fields}
     cluster.helm("uninstall", RELEASE, "--wait", "--timeout", "120s")
 
 
