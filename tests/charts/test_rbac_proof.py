@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from insource.api.meta import LEDGER_AUDIENCE, SYSTEM_NAMESPACE
+from insource.api.meta import FIELD_MANAGER, LEDGER_AUDIENCE, SYSTEM_NAMESPACE
+from insource.cli.programs import operator
 from tests.charts.cluster import Cluster
 from tests.charts.helm import RELEASE
 from tests.charts.programs import OPERATOR, ask_cost, programs, token_of, user_of
@@ -19,6 +20,7 @@ from tests.servers import ApiServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.xdist_group("chart-rbac")]
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
+POLICIES = "--network-policies"
 PROGRAMS = ("operator", "gateway", "ledger")
 
 
@@ -30,7 +32,13 @@ def test_each_program_has_every_right_it_needs_and_no_other(only: str, cluster: 
     cluster.restricted_namespace()
     cluster.volume()
     cluster.namespace(namespace)
-    cluster.install(*(("--set", f"operator.watchNamespaces={{{only}}}") if only else ()))
+    values, flags = [], []
+    if only:
+        values, flags = [f"operator.watchNamespaces={{{only}}}"], ["--watch-namespace", only]
+    if POLICIES in {name for option in operator.params for name in option.opts}:
+        values.append("networkPolicies.servingPods=true")
+        flags.append(POLICIES)
+    cluster.install(*(word for value in values for word in ("--set", value)))
     granted = {program: _granted(api, f"insource-{program}") for program in PROGRAMS}
     everything = set().union(*granted.values())
     assert not [right for right in everything if "*" in right]
@@ -41,7 +49,6 @@ def test_each_program_has_every_right_it_needs_and_no_other(only: str, cluster: 
         if only:
             cluster.namespace("elsewhere")
             operators.create("elsewhere", "not-ours")
-        flags = ("--watch-namespace", only) if only else ()
         exercise(operators, namespace, operators.operator(user_of(OPERATOR), api.kubeconfig(OPERATOR), flags))
         assert ask_cost(ledger, token_of(api, "insource-cli", LEDGER_AUDIENCE)) == 200
 
@@ -57,7 +64,8 @@ def test_each_program_has_every_right_it_needs_and_no_other(only: str, cluster: 
     assert secrets == {SYSTEM_NAMESPACE}, "clients' keys are read where the gateway is, and nowhere else"
     if only:
         assert {each.namespace for each in asked("operator")} == {"", SYSTEM_NAMESPACE, only}
-        assert "status" not in api.ok("GET", operators.path("elsewhere", "not-ours"))
+        fields = api.ok("GET", operators.path("elsewhere", "not-ours"))["metadata"]["managedFields"]
+        assert FIELD_MANAGER not in {each["manager"] for each in fields}
     cluster.helm("uninstall", RELEASE, "--wait", "--timeout", "120s")
 
 

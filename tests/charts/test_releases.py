@@ -29,6 +29,9 @@ DEPLOYMENT = {
 @pytest.mark.parametrize("values", sorted(path.name for path in VALUES.glob("*.yaml")))
 def test_the_api_server_takes_what_is_rendered_without_a_warning(cluster: Cluster, values: str, tmp_path: Path) -> None:
     cluster.restricted_namespace()
+    for name in ("speech", "images"):
+        if cluster.get(f"/api/v1/namespaces/{name}") is None:
+            cluster.namespace(name)
     # Kinds of others, which this cluster has not.
     without = ("--set", "gateway.httpRoute.enabled=false,podMonitors.enabled=false")
     path = tmp_path / "rendered.yaml"
