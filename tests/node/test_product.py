@@ -72,6 +72,12 @@ def test_every_pod_keeps_to_the_restricted_profile(release: Release) -> None:
     assert release.kubectl.ready_pods(VOICE, SERVING)
 
 
+def test_the_operator_hears_of_its_own_kinds_in_a_container(release: Release) -> None:
+    """Not only when it lists them, every few minutes: kopf did not start for a user without a name."""
+    for pod in release.kubectl.ready_pods(NAMESPACE, component("operator")):
+        assert "kopf_ended" not in release.kubectl("logs", "-n", NAMESPACE, pod["metadata"]["name"])
+
+
 def kill_container(selector: str, container: str, namespace: str = NAMESPACE) -> Callable[[Release, Node], None]:
     """By SIGKILL from outside: it can neither drain nor say goodbye."""
 

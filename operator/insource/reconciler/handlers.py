@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -120,7 +120,12 @@ async def watch_own_kinds(
     """
     logging.getLogger("kopf").setLevel(logging.WARNING)
     tasks = await kopf.spawn_tasks(
-        registry=_registry(client, caches, heard), settings=_settings(watch_s), clusterwide=True, standalone=True
+        registry=_registry(client, caches, heard),
+        settings=_settings(watch_s),
+        clusterwide=True,
+        standalone=True,
+        # For peering, which we have not. kopf would else ask for the user's name, and a container's has none.
+        identity=cast(Any, "insource"),
     )
     started()
     # Note: not kopf.operator or kopf.run_tasks, which at their end cancel every task of the process that is younger
