@@ -127,6 +127,9 @@ def make_cgroups(places: Places) -> None:
         if hierarchy == CGROUPS:
             controllers = (hierarchy / "cgroup.controllers").read_text().split()
             (group / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))
+        if (group / "cpu.shares").exists():
+            # What the kubelet gives all pods together where its root is the machine's; else they are one process's weight.
+            (group / "cpu.shares").write_text(str(1024 * (os.cpu_count() or 1)))
         if hierarchy.name == "cpuset":
             # Of version 1, a new group has no processor and no memory, hence no process.
             for name in ("cpuset.cpus", "cpuset.mems"):
