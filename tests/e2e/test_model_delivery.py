@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,12 @@ def test_a_download_that_is_killed_goes_on(served: Installation, source: Source)
         model("stub-large", "stub", source.url("/hub/large.bin"), sha256=right), deployment("large", model="stub-large")
     )
     assert source.held.wait(90), loaded(served, "large")
-    kill_fetch()
+    eventually(
+        lambda: any(part.stat().st_size for part in served.data.rglob("large.bin.part")),
+        timeout_s=60,
+        what="no bytes have come",
+    )
+    kill_fetch(source.url("/hub/large.bin"))
     source.go_on.set()
     served.wait_ready("large")
     first, second = source.ranges("/hub/large.bin")
@@ -123,8 +129,8 @@ def test_a_download_that_is_killed_goes_on(served: Installation, source: Source)
     assert second.startswith("bytes=")
 
 
-def kill_fetch() -> None:
-    """Kill the one `insource fetch` that runs."""
+def kill_fetch(url: str) -> None:
+    """Kill the one `insource fetch` that fetches this."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -132,7 +138,7 @@ def kill_fetch() -> None:
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"fetch" in words and any(b"large.bin" in part for part in (entry / "environ").read_bytes().split(b"\0")):
+        if b"fetch" in words and url.encode() in (entry / "environ").read_bytes():
             os.kill(int(entry.name), signal.SIGKILL)
             return
     raise AssertionError("no download runs")
@@ -171,6 +177,44 @@ def test_credentials_reach_the_source_and_nobody_else(served: Installation, sour
     assert "source-credentials" not in {mount["name"] for mount in server["volumeMounts"]}
 
 
+def test_a_mounted_model_waits_for_its_claim(served: Installation) -> None:
+    runtime = stub_runtime()
+    runtime["metadata"]["name"] = "stub-mounted"
+    # Only starts if the folder in the claim is where it should be.
+    runtime["spec"] |= {"modelDelivery": "Mount", "args": []}
+    runtime["spec"]["command"] = ["/bin/sh", "-c", 'cat "$MODEL_DIR/words.txt" && exec "$0" -m insource server stub']
+    runtime["spec"]["args"] = [sys.executable]
+    served.apply(
+        runtime,
+        model("mounted", "stub-mounted", "pvc://weights/whisper/tiny"),
+        deployment("mounted", model="mounted"),
+    )
+    eventually(
+        lambda: 'persistentvolumeclaim "weights" not found' in str(served.condition("mounted", "Schedulable")),
+        timeout_s=60,
+        what=lambda: str(served.condition("mounted", "Schedulable")),
+    )
+    folder = served.data / "cluster" / "node" / "claims" / "voice" / "weights" / "whisper" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "words.txt").write_text("weights")
+    spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Mi"}}}
+    metadata = {"name": "weights", "namespace": "voice"}
+    served.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
+    served.wait_ready("mounted")
+
+
+def test_an_image_volume_is_for_a_real_cluster(served: Installation) -> None:
+    runtime = stub_runtime()
+    runtime["metadata"]["name"] = "stub-image"
+    runtime["spec"]["modelDelivery"] = "ImageVolume"
+    served.apply(runtime, model("packed", "stub-image", "oci://r.example/m:1"), deployment("packed", model="packed"))
+    eventually(
+        lambda: "does not support volumes[model].image: use a real Kubernetes cluster" in loaded(served, "packed"),
+        timeout_s=60,
+        what=lambda: loaded(served, "packed"),
+    )
+
+
 def test_a_source_that_the_way_cannot_deliver_is_told(served: Installation) -> None:
     served.apply(model("stub-s3", "stub", "s3://bucket/key"), deployment("s3", model="stub-s3"))
     eventually(
@@ -181,3 +225,30 @@ def test_a_source_that_the_way_cannot_deliver_is_told(served: Installation) -> N
         timeout_s=60,
         what=lambda: str(served.condition("s3", "Stalled")),
     )
+
+
+def test_replicas_with_a_cache_share_one_download(served: Installation, source: Source) -> None:
+    source.files["/hub/shared.bin"] = b"shared weights" * 1000
+    spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Mi"}}}
+    metadata = {"name": "models", "namespace": "voice"}
+    wanted = deployment("shared", model="stub-shared", replicas=2)
+    wanted["spec"]["backends"][0]["inHouse"]["modelCache"] = {"claimName": "models"}
+    served.apply(
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec},
+        model("stub-shared", "stub", source.url("/hub/shared.bin"), sha256=sha256(source.files["/hub/shared.bin"])),
+        wanted,
+    )
+    served.wait_ready("shared")
+    pods = served.get("pods", "-n", "voice", "-l", "insource.dev/deployment=shared")["items"]
+    eventually(
+        lambda: all(
+            item["state"].get("terminated", {}).get("exitCode") == 0
+            for name in (pod["metadata"]["name"] for pod in pods)
+            for item in served.get("pod", "-n", "voice", name)["status"]["initContainerStatuses"]
+            if item["name"] == "fetch"
+        ),
+        timeout_s=60,
+        what="both replicas have the model",
+    )
+    assert len(pods) == 2
+    assert source.ranges("/hub/shared.bin") == [""]

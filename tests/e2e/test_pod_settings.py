@@ -52,8 +52,29 @@ def test_environment_reaches_the_server_and_a_change_of_it_new_pods(stub: Instal
     stub.kubectl("delete", "mdep", "settings")
 
 
+READS_A_FILE = """
+import os, sys
+os.environ["STUB_TEXT"] = open("/etc/words/" + sys.argv[1]).read()
+os.execv(sys.executable, [sys.executable, "-m", "insource", "server", "stub"])
+"""
+
+
+def test_volumes_and_arguments_reach_the_server(stub: Installation) -> None:
+    pod = {
+        "volumes": [{"name": "words", "configMap": {"name": "words"}}],
+        "server": {"volumeMounts": [{"name": "words", "mountPath": "/etc/words"}], "extraArgs": ["other"]},
+    }
+    runtime, model = silent_runtime("reads", command=["python3", "-c", READS_A_FILE])
+    stub.apply(runtime, model, in_house("reads", model="reads", pod=pod))
+    stub.wait_ready("reads")
+    eventually(
+        lambda: says(stub, "reads") == "Said by one of its keys.", timeout_s=60, what=lambda: says(stub, "reads")
+    )
+    stub.kubectl("delete", "mdep", "reads")
+
+
 def silent_runtime(name: str, **fields: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A runtime that never answers, and a model for it."""
+    """A runtime that never answers (unless fields say something else), and a model for it."""
     runtime, model = stub_runtime(), stub_model()
     runtime["metadata"]["name"] = model["metadata"]["name"] = name
     runtime["spec"] |= {"command": ["python3", "-c", "import time; time.sleep(600)"], **fields}

@@ -12,9 +12,11 @@ from insource.kube.resources import MODEL_DEPLOYMENTS, REPLICA_SETS
 from tests.operators.cluster import OperatorCluster
 from tests.operators.pair import Operator
 from tests.pod_settings import EVERYTHING
+from tests.servers import MERGE
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
 Object = dict[str, Any]
+KEY = {"secretKeyRef": {"name": "s", "key": "k"}}
 _NOT_EVERYWHERE = ("affinity", "priorityClassName")
 """What no node of these tests satisfies, and what a cluster must have."""
 
@@ -102,7 +104,7 @@ def test_a_pod_with_settings_gets_ready(cluster: OperatorCluster, operator: Oper
         position = cluster.rest()
         settings["labels"] = {"team": "images"}
         spec = {"spec": model_deployment("a", settings)["spec"]}
-        cluster.api.ok("PATCH", cluster.path(namespace, "a"), spec, "application/merge-patch+json")
+        cluster.api.ok("PATCH", cluster.path(namespace, "a"), spec, MERGE)
 
         def is_replaced() -> bool:
             (*others,) = cluster.children(namespace, REPLICA_SETS)
@@ -114,6 +116,32 @@ def test_a_pod_with_settings_gets_ready(cluster: OperatorCluster, operator: Oper
         assert after["spec"]["template"]["metadata"]["labels"]["team"] == "images"
 
 
+IN_A_ZONE = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["nowhere"]}]}
+IN_THE_ZONE = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [IN_A_ZONE]}}}
+
+
+@pytest.mark.parametrize(
+    "pod", [{"nodeSelector": {"zone": "nowhere"}}, {"affinity": IN_THE_ZONE}], ids=["node-selector", "affinity"]
+)
+def test_where_pods_may_run(cluster: OperatorCluster, operator: Operator, pod: Object) -> None:
+    path = "/api/v1/nodes/fake-001"
+    with cluster.namespace(f"where-{'affinity' if 'affinity' in pod else 'selector'}") as namespace:
+        assert post(cluster, namespace, "a", pod).status == 201
+        cluster.wait(lambda: condition(cluster, namespace, "a", "Schedulable").get("status") == "False", "a reason")
+        told = condition(cluster, namespace, "a", "Schedulable")
+        assert told["reason"] == "Unschedulable"
+        assert told["message"].startswith('class "nvidia-l4" (1 nvidia.com/gpu a replica): 0/')
+        assert "node(s) didn't match Pod's node affinity/selector" in told["message"]
+        cluster.api.ok("PATCH", path, {"metadata": {"labels": {"zone": "nowhere"}}}, MERGE)
+        try:
+            cluster.wait_ready(namespace, "a")
+        finally:
+            cluster.api.ok("PATCH", path, {"metadata": {"labels": {"zone": None}}}, MERGE)
+        assert condition(cluster, namespace, "a", "Schedulable")["status"] == "True"
+        (pod_there,) = cluster.api.ok("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
+        assert pod_there["spec"]["nodeName"] == "fake-001"
+
+
 @pytest.mark.parametrize(
     ("pod", "words"),
     [
@@ -123,6 +151,12 @@ def test_a_pod_with_settings_gets_ready(cluster: OperatorCluster, operator: Oper
         ({"volumes": [{"name": "a"}]}, "set exactly one of configMap, secret, persistentVolumeClaim, emptyDir"),
         ({"server": {"envFrom": [{}]}}, "set exactly one of configMapRef, secretRef"),
         ({"server": {"env": [{"name": "A", "valueFrom": {}}]}}, "set exactly one of configMapKeyRef, secretKeyRef"),
+        ({"labels": {"insource.dev/class": "x"}}, "are ours"),
+        ({"annotations": {"insource.dev/count": "9"}}, "are ours"),
+        ({"volumes": [{"name": "wal", "emptyDir": {}}]}, "this volume name is ours"),
+        ({"server": {"env": [{"name": "POD_IP"}]}}, "told to the server by us"),
+        ({"server": {"env": [{"name": "A", "value": "b", "valueFrom": KEY}]}}, "set either value or valueFrom"),
+        ({"server": {"volumeMounts": [{"name": "no", "mountPath": "/data"}]}}, "must name one of pod.volumes"),
         ({"tolerations": [{"operator": "Is"}]}, "tolerations"),
         ({"server": {"volumeMounts": [{"name": "a", "mountPath": "data"}]}}, "mountPath"),
         ({"labels": {f"l{number}": "" for number in range(17)}}, "labels"),
@@ -140,12 +174,15 @@ def test_what_the_operator_refuses_leaves_what_serves(cluster: OperatorCluster, 
         assert post(cluster, namespace, "a", {}).status == 201
         cluster.wait_ready(namespace, "a")
         (before,) = cluster.children(namespace, REPLICA_SETS)
-        mount = {"server": {"volumeMounts": [{"name": "no", "mountPath": "/data"}]}}
+        mount = {
+            "volumes": [{"name": "scratch", "emptyDir": {}}],
+            "server": {"volumeMounts": [{"name": "scratch", "mountPath": "/tmp/.."}]},
+        }
         spec = copy.deepcopy({"spec": model_deployment("a", mount)["spec"]})
-        cluster.api.ok("PATCH", cluster.path(namespace, "a"), spec, "application/merge-patch+json")
+        cluster.api.ok("PATCH", cluster.path(namespace, "a"), spec, MERGE)
         cluster.wait(lambda: condition(cluster, namespace, "a", "Stalled") != {}, "Stalled")
         told = condition(cluster, namespace, "a", "Stalled")
         assert told["reason"] == "InvalidSpec"
-        assert 'server.volumeMounts[0].name: there is no volume "no" in pod.volumes' in told["message"]
+        assert 'pod.server.volumeMounts[0]: "/tmp/.." cannot be mounted over' in told["message"]
         (after,) = cluster.children(namespace, REPLICA_SETS)
         assert after["metadata"]["uid"] == before["metadata"]["uid"]

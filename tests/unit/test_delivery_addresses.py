@@ -42,6 +42,12 @@ def test_a_range_that_the_operator_allows_is_not_refused() -> None:
     assert refused(["10.20.1.1", "fd00::7", "::ffff:10.20.3.3", "10.21.1.1"], allowed) == ("10.21.1.1",)
 
 
+def test_the_whole_internet_does_not_open_what_is_inside() -> None:
+    everything = networks(["0.0.0.0/0", "::/0", "8.0.0.0/6"])
+    assert refused(["8.8.8.8", "2606:4700::1111", *INSIDE], everything) == tuple(INSIDE)
+    assert refused(["100.64.0.1", "169.254.1.1"], networks(["100.64.0.0/10", "169.254.0.0/16"])) == ()
+
+
 def test_one_address_inside_is_enough_to_refuse_a_name() -> None:
     assert refused(["8.8.8.8", "10.0.0.1"], ()) == ("10.0.0.1",)
 

@@ -24,6 +24,7 @@ from insource.delivery.problems import DeliveryError
 from insource.delivery.transfer import Credentials
 from insource.env import Env, SystemIds
 from insource.wire.delivery import WantedFile
+from tests.cluster.processes import wait_until
 from tests.model_source import Fault, Source, model_source, sha256
 
 DATA = random.Random(7).randbytes(1_000_000)
@@ -86,7 +87,11 @@ def wanted(source: Source, digest: str = sha256(DATA)) -> WantedFile:
 
 
 def got(download: Download) -> dict[str, bytes]:
-    return {str(p.relative_to(download.into)): p.read_bytes() for p in download.into.rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(download.into)): p.read_bytes()
+        for p in download.into.rglob("*")
+        if p.is_file() and p.name != ".lock"
+    }
 
 
 def test_a_file_is_fetched_once_and_only_once(download: Download, source: Source) -> None:
@@ -145,6 +150,7 @@ def test_a_killed_download_goes_on_in_the_next_run(download: Download, source: S
     first = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     try:
         assert source.held.wait(60), first.communicate()[1]
+        wait_until(lambda: bool(got(download).get("weights/model.bin.part")), [], "the first bytes", 60)
     finally:
         first.kill()
         first.communicate()
@@ -158,6 +164,18 @@ def test_a_killed_download_goes_on_in_the_next_run(download: Download, source: S
     assert source.ranges(PATH)[-1] == f"bytes={part}-"
 
 
+def test_replicas_that_share_a_volume_wait_for_each_other(download: Download, source: Source, clock: Clock) -> None:
+    turns: list[float] = []
+    with files_module.alone(download.into, lambda: None):
+        with pytest.raises(DeliveryError, match="another replica has been downloading into the same volume for 30 s"):
+            fetch([wanted(source)], replace(download, limit_s=30))
+        turns = list(clock.pauses)
+    assert set(turns) == {1.0}
+    assert source.asked == []
+    fetch([wanted(source)], download)
+    assert got(download) == {"weights/model.bin": DATA}
+
+
 def test_a_whole_part_that_was_never_renamed_is_not_fetched_again(download: Download, source: Source) -> None:
     fetch([wanted(source)], download)
     file = download.into / "weights/model.bin"
@@ -167,6 +185,15 @@ def test_a_whole_part_that_was_never_renamed_is_not_fetched_again(download: Down
     file.unlink()
     fetch([wanted(source)], download)
     assert got(download) == {"weights/model.bin": DATA}
+
+
+def test_a_part_of_another_source_is_not_continued(download: Download, source: Source) -> None:
+    part = files_module.Part(download.into / "weights/model.bin", source.url("/older/model.bin"))
+    with part.begin(0, f'"{sha256(DATA)[:16]}"') as opened:
+        part.add(opened, b"x" * 500_000)
+    fetch([wanted(source, "")], download)
+    assert got(download) == {"weights/model.bin": DATA}
+    assert source.ranges(PATH) == [""]
 
 
 def test_a_damaged_part_is_fetched_anew_once(download: Download, source: Source) -> None:
@@ -261,6 +288,25 @@ def test_a_redirect_away_from_https_is_not_followed(download: Download, source: 
     source.faults[PATH] = Fault(status=302, location=location)
     with pytest.raises(DeliveryError, match="only https"):
         fetch([wanted(source)], download)
+
+
+@pytest.mark.parametrize("location", ["https://[::1/x", "https://example.com:99999/x"])
+def test_a_redirect_to_no_url_is_told(download: Download, source: Source, location: str) -> None:
+    source.faults[PATH] = Fault(status=302, location=location)
+    with pytest.raises(DeliveryError, match="redirects to what is no URL"):
+        fetch([wanted(source)], download)
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..b"])
+def test_a_host_that_is_no_name_is_told(download: Download, source: Source, host: str) -> None:
+    with pytest.raises(DeliveryError, match="is no name that can be looked up"):
+        fetch([WantedFile(url=f"https://{host}/m.bin", path="m.bin")], download)
+
+
+def test_a_folder_that_cannot_be_written_is_told(download: Download, source: Source, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DeliveryError, match=r"file/model: Not a directory"):
+        fetch([wanted(source)], replace(download, into=tmp_path / "file" / "model"))
 
 
 def test_redirects_in_a_circle_end(download: Download, source: Source) -> None:

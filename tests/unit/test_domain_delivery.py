@@ -22,9 +22,19 @@ SHA = "ab" * 32
 FILES = [{"path": "model.bin", "sha256": SHA}, {"path": "tokenizer/vocab.json"}]
 
 
-def world(way: str, uri: str, credentials: str = "", delivery: DeliverySettings | None = None, **source: Any) -> World:
+def world(
+    way: str,
+    uri: str,
+    credentials: str = "",
+    delivery: DeliverySettings | None = None,
+    *,
+    cache: str = "",
+    **source: Any,
+) -> World:
     """The usual deployment, whose model is delivered so."""
     wanted = spec()
+    if cache:
+        wanted["backends"][0]["inHouse"]["modelCache"] = {"claimName": cache}
     if credentials:
         wanted["backends"][0]["inHouse"]["sourceCredentials"] = {"secretRef": {"name": credentials}}
     made = World(wanted)
@@ -63,6 +73,7 @@ WORLDS = {
         revision="v1",
         files=FILES,
     ),
+    "cached-download": lambda: world("Download", "https://example.com/m.gguf", cache="models"),
     "mount": lambda: world("Mount", "pvc://weights/whisper/tiny/"),
     "image-volume": lambda: world("ImageVolume", "oci://registry.example/models/whisper", revision="1.2"),
 }
@@ -136,6 +147,7 @@ def test_what_does_not_use_delivery_keeps_its_revision() -> None:
         lambda: world("Download", "hf://org/model", files=FILES[:1]),
         lambda: world("Download", "hf://org/model", files=[{**FILES[0], "sha256": "cd" * 32}, FILES[1]]),
         lambda: world("Download", "hf://org/model", "hub", files=FILES),
+        lambda: world("Download", "hf://org/model", cache="models", files=FILES),
         lambda: world("Preloaded", "hf://org/model", files=FILES),
     ],
 )
@@ -156,12 +168,15 @@ def test_what_is_delivered_otherwise_is_another_revision(other: Any) -> None:
         (lambda: world("Download", "hf://a/b"), "name the files to download in the CatalogModel's sources[].files"),
         (lambda: world("Download", "https://example.com/"), "it names no file"),
         (lambda: world("Download", "https:///x"), "write it as https://<host>/<path>"),
+        (lambda: world("Download", "https://[::1/x"), "no URL that can be read"),
+        (lambda: world("Download", "https://example.com:99999/x"), "no URL that can be read"),
         (lambda: world("Download", "https://example.com/a?b=c", files=FILES), "remove the query"),
         (lambda: world("Download", "https://me:s3cret@example.com/a"), "must not carry a user or password"),
         (lambda: world("Mount", "pvc:///x"), "write it as pvc://<claim>/<path>"),
         (lambda: world("Mount", "pvc://claim/../x"), "the path must stay in the claim"),
-        (lambda: world("Mount", "pvc://claim/x", "hub"), "sourceCredentials are for a modelDelivery of Download"),
-        (lambda: world("Preloaded", "hf://a/b", "hub"), "this runtime's is Preloaded; remove them"),
+        (lambda: world("Mount", "pvc://claim/x", "hub"), "sourceCredentials: for a modelDelivery of Download only"),
+        (lambda: world("Mount", "pvc://claim/x", cache="models"), "modelCache: for a modelDelivery of Download only"),
+        (lambda: world("Preloaded", "hf://a/b", "hub"), "this runtime's is Preloaded; remove it"),
     ],
 )
 def test_what_cannot_be_delivered_stalls_with_what_to_do(made: Any, words: str) -> None:
@@ -218,6 +233,17 @@ def test_without_ranges_serving_pods_reach_nothing_outside() -> None:
     assert "ipBlock" not in yaml.safe_dump(egress)
     assert {} not in egress, "an empty rule would allow everything"
     assert {"to": []} not in egress, "so would an empty list"
+
+
+def test_the_whole_internet_is_not_what_is_inside() -> None:
+    found = policies(network_policies=True, cidrs=("0.0.0.0/0", "::/0", "8.0.0.0/8"))["insource-serving"]["spec"]
+    blocks = [peer["ipBlock"] for peer in found["egress"][-1]["to"]]
+    private = ["10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"]
+    assert blocks == [
+        {"cidr": "0.0.0.0/0", "except": private},
+        {"cidr": "::/0", "except": ["fc00::/7", "fe80::/10"]},
+        {"cidr": "8.0.0.0/8"},
+    ]
 
 
 def test_policies_are_applied_once_and_only_where_they_are_switched_on() -> None:

@@ -16,9 +16,13 @@ from insource.api import meta
 from insource.api.accelerator_class import AcceleratorClassSpec
 from insource.api.inference_runtime import InferenceRuntimeSpec
 from insource.api.kinds import parse
+from insource.api.vendor import VendorSpec
+from insource.cli.programs import operator
 from insource.domain.build.pod_settings import mirrored
+from insource.domain.build.vendor_deployment import build_vendor_deployment
+from insource.reconciler.settings import OperatorSettings
 from tests.pod_settings import EVERYTHING
-from tests.unit.domain_world import SETTINGS, World, spec
+from tests.unit.domain_world import SETTINGS, World, spec, vendor_object
 
 Object = dict[str, Any]
 
@@ -220,3 +224,20 @@ def test_the_installations_registry_and_secrets_come_into_new_templates_only() -
 
 def _is_new(obj: Object) -> bool:
     return "imagePullSecrets" in obj["spec"]["template"]["spec"]
+
+
+def test_a_vendors_adapter_gets_the_installations_secrets_too() -> None:
+    vendor = parse(vendor_object(), VendorSpec)
+    assert "imagePullSecrets" not in build_vendor_deployment(vendor, SETTINGS)["spec"]["template"]["spec"]
+    settings = replace(SETTINGS, image_pull_secrets=("all", "more"))
+    pod = build_vendor_deployment(vendor, settings)["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": "all"}, {"name": "more"}]
+
+
+def test_the_operators_flags() -> None:
+    needed = ["--gateway-master-file", __file__, "--ledger-url", "http://l", "--image", "i:1"]
+    flags = ["--image-registry", "mirror.example", "--image-pull-secret", "all", "--image-pull-secret", "more"]
+    settings = OperatorSettings(**operator.make_context("operator", [*needed, *flags]).params)
+    assert (settings.image_registry, settings.image_pull_secrets) == ("mirror.example", ("all", "more"))
+    settings = OperatorSettings(**operator.make_context("operator", needed).params)
+    assert (settings.image_registry, settings.image_pull_secrets) == ("", ())

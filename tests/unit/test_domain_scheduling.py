@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from insource.api import conditions as c
+from insource.domain.pod_troubles import NO_TROUBLE
 from insource.domain.snapshot import pod_of
 from tests.unit.domain_world import World, spec
 
@@ -179,6 +180,18 @@ def test_a_server_that_never_answers_in_time_is_told(
         return
     assert told["reason"] == world.condition(c.READY)["reason"] == reason
     assert "within 1200s" in told["message"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "status"),
+    [({"deletionTimestamp": "2026-11-23T20:00:00Z"}, {}), ({}, {"phase": "Failed", "reason": "Evicted"})],
+    ids=["deleted", "evicted"],
+)
+def test_a_pod_that_is_over_is_in_nobodys_way(metadata: dict[str, Any], status: dict[str, Any]) -> None:
+    server = {"name": "server", "state": {"terminated": ENDED_LATE}}
+    full = {"conditions": [unscheduled("no node")], "initContainerStatuses": [server], **status}
+    found = pod_of({"metadata": {"name": "p", **metadata}, "status": full})
+    assert (found.unscheduled, found.trouble, found.unanswered_s) == (NO_TROUBLE, NO_TROUBLE, None)
 
 
 def test_the_two_faces_of_a_failed_pull_cost_one_write() -> None:

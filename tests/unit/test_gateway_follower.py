@@ -299,3 +299,20 @@ def test_nonsense_is_no_line_and_harms_no_other() -> None:
         lines, unreadable = parse_lines(request("before") + raw + b"\n" + request("after"))
         assert [line.last.request_id for line in lines] == ["before", "after"]  # type: ignore[union-attr]
         assert unreadable >= 1, raw
+
+
+async def test_when_envoy_has_gone_nothing_waits_any_longer(tmp_path: Path) -> None:
+    log, shelf = tmp_path / "access.log", Shelf()
+    append(log, request("one"), attempt("two", code=0, outcome=None))
+    with closing(follower(tmp_path)) as one:
+        await one.finish()
+        shipper = Shipper(one, tmp_path / "shipped.json", system_env(), shelf.ship)
+        assert shipper.unshipped
+        while await shipper.step():
+            pass
+        assert not shipper.unshipped
+    assert [(each.request_id, each.outcome.value) for each in shelf.got] == [("one", "ok"), ("two", "unknown")]
+    # Committed: the next process does not tell it again.
+    again = Shelf()
+    await ship(tmp_path, again)
+    assert again.got == []

@@ -38,6 +38,13 @@ class SourceCredentials(Spec):
     """Keys: `token` (sent as bearer token), or `username` and `password`. Only the download sees them."""
 
 
+class ModelCache(Spec):
+    """A volume that keeps what was downloaded."""
+
+    claim_name: ObjectName
+    """A PersistentVolumeClaim in this namespace; replicas on several nodes need one that several nodes may write."""
+
+
 class InHouse(Spec):
     """A model that we run."""
 
@@ -54,6 +61,9 @@ class InHouse(Spec):
     has the same time once more, before the server starts."""
     source_credentials: SourceCredentials | None = None
     """For a source that is not public, where the runtime's modelDelivery is Download."""
+    model_cache: ModelCache | None = None
+    """Where the runtime's modelDelivery is Download: replicas share one download, and it outlives them. Absent: each
+    replica downloads for itself."""
     pod: PodSettings | None = None
     """What its pods have beside what we render."""
 

@@ -6,10 +6,11 @@ and the ServiceAccount, by which the ledger knows who sends a record.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from insource.api import meta
 from insource.api.fields import (
     ATOMIC,
     LABEL_VALUE_PATTERN,
@@ -47,11 +48,52 @@ Values = Annotated[tuple[LabelValue, ...], Field(max_length=64, json_schema_extr
 Labels = Annotated[dict[str, LabelValue], Field(max_length=16)]
 
 
-def _exactly_one(*names: str) -> ConfigDict:
-    """Exactly one of these fields is set."""
+def _listed(names: frozenset[str]) -> str:
+    """A CEL list."""
+    return f"[{', '.join(repr(name) for name in sorted(names))}]"
+
+
+_NOT_OUR_KEYS = rules(
+    rule(
+        f"self.all(key, !key.startsWith('{meta.GROUP}/') && key != '{meta.LABEL_MANAGED_BY}')",
+        f"keys of {meta.GROUP}/ and {meta.LABEL_MANAGED_BY} are ours: take another name",
+    )
+)
+_NOT_OUR_VOLUME = rules(
+    rule(
+        f"!self.name.startsWith('insource-') && !(self.name in {_listed(RESERVED_VOLUMES)})",
+        "this volume name is ours: take another one",
+        fieldPath=".name",
+    )
+)
+_NOT_OUR_VARIABLE = rules(
+    rule(
+        f"!self.name.startsWith('INSOURCE_') && !(self.name in {_listed(RESERVED_ENV)})",
+        "this variable is told to the server by us: take another name",
+        fieldPath=".name",
+    ),
+    rule(
+        "!has(self.valueFrom) || !has(self.value) || self.value == ''",
+        "set either value or valueFrom",
+    ),
+)
+_MOUNTS_HAVE_VOLUMES = rules(
+    rule(
+        "!has(self.server) || !has(self.server.volumeMounts) || self.server.volumeMounts.all(mount,"
+        " has(self.volumes) && self.volumes.exists(volume, volume.name == mount.name))",
+        "each of server.volumeMounts must name one of pod.volumes",
+        fieldPath=".server",
+    )
+)
+
+
+def _exactly_one(*names: str, also: dict[str, Any] | None = None) -> ConfigDict:
+    """Exactly one of these fields is set, and the rules of `also`."""
     count = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in names)
     listed = ", ".join(names)
-    return ConfigDict(json_schema_extra=rules(rule(f"{count} == 1", f"set exactly one of {listed}")))
+    key = "x-kubernetes-validations"
+    more = also[key] if also else []
+    return ConfigDict(json_schema_extra=rules(rule(f"{count} == 1", f"set exactly one of {listed}"), *more))
 
 
 class LocalName(Spec):
@@ -84,6 +126,8 @@ class ServerEnv(Spec):
     name: EnvName
     value: Annotated[str, Field(max_length=4096)] = ""
     value_from: ValueFrom | None = None
+
+    model_config = ConfigDict(json_schema_extra=_NOT_OUR_VARIABLE)
 
 
 class AllOf(Spec):
@@ -149,7 +193,7 @@ class Volume(Spec):
     persistent_volume_claim: ClaimVolume | None = None
     empty_dir: EmptyDirVolume | None = None
 
-    model_config = _exactly_one("configMap", "secret", "persistentVolumeClaim", "emptyDir")
+    model_config = _exactly_one("configMap", "secret", "persistentVolumeClaim", "emptyDir", also=_NOT_OUR_VOLUME)
 
 
 class NodeRequirement(Spec):
@@ -277,8 +321,8 @@ class AdapterPart(Spec):
 class PodSettings(Spec):
     """What a backend's pods have beside what we render. Part of the revision: a change starts new pods."""
 
-    labels: Labels = {}
-    annotations: Annotated[dict[str, Text], Field(max_length=16)] = {}
+    labels: Annotated[dict[str, LabelValue], Field(max_length=16, json_schema_extra=_NOT_OUR_KEYS)] = {}
+    annotations: Annotated[dict[str, Text], Field(max_length=16, json_schema_extra=_NOT_OUR_KEYS)] = {}
     image_pull_secrets: Annotated[tuple[LocalName, ...], Field(max_length=8, json_schema_extra=listed_by("name"))] = ()
     priority_class_name: Annotated[str, Field(max_length=253)] = ""
     node_selector: Labels = {}
@@ -293,3 +337,5 @@ class PodSettings(Spec):
     volumes: Annotated[tuple[Volume, ...], Field(max_length=16, json_schema_extra=listed_by("name"))] = ()
     server: ServerSettings | None = None
     adapter: AdapterPart | None = None
+
+    model_config = ConfigDict(json_schema_extra=_MOUNTS_HAVE_VOLUMES)

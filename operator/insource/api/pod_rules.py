@@ -1,7 +1,7 @@
 """What `inHouse.pod` may not say, though its schema lets it: our own names and paths, and references to nothing.
 
-Told as `InvalidSpec` with the field's path. Not CEL: rules on the keys of maps cost a real API server more than it
-allows a CustomResourceDefinition.
+Told as `InvalidSpec` with the field's path. Most of it is CEL in the schema, too, where a person meets it first; this
+holds on every server, and for paths, which CEL cannot normalise.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ def bypasses_proxy(host: str, no_proxy: Iterable[str]) -> bool:
 
 
 def _may_ask(address: Address, allowed: Sequence[Network]) -> bool:
-    if any(address in network for network in allowed):
+    """Note: `0.0.0.0/0` is a way to say `the Internet`; it must not open what is inside."""
+    if any(address in network for network in allowed if not network.is_global):
         return True
     return address.is_global and not address.is_multicast
 

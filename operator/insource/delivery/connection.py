@@ -80,6 +80,8 @@ def _looked_up(host: str, port: int) -> list[str]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise TransientError(f"{host} cannot be looked up: {error.strerror}") from error
+    except UnicodeError as error:
+        raise DeliveryError(f"{host} is no name that can be looked up") from error
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from insource.delivery.connection import Reach
-from insource.delivery.files import Part, check_room, digest_of, is_full, no_room, sized
+from insource.delivery.files import Part, alone, check_room, digest_of, is_full, no_room, sized
 from insource.delivery.problems import DeliveryError, TransientError
 from insource.delivery.transfer import Answer, Credentials, opened, shown, transient
 from insource.env import Env
@@ -22,6 +22,8 @@ MOST_FAILURES = 6
 """In a row without a byte: about a minute, then the pod's status should tell of it."""
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
+TURN_EVERY_S = 1.0
+"""How often it is looked whether another replica has done with the volume."""
 PROGRESS_EVERY_S = 10.0
 BLOCK = 256 * 1024
 
@@ -45,8 +47,21 @@ class Download:
 def fetch(files: Iterable[WantedFile], download: Download) -> None:
     """All files are there and right when it returns. Raises `DeliveryError`; then none that is wrong is there."""
     deadline_s = download.env.clock.monotonic() + download.limit_s
-    for wanted in files:
-        _Fetching(wanted, download, deadline_s).run()
+    try:
+        with alone(download.into, lambda: _wait_for_turn(download, deadline_s)):
+            for wanted in files:
+                _Fetching(wanted, download, deadline_s).run()
+    except OSError as error:
+        raise DeliveryError(f"{error.filename or download.into}: {error.strerror or error}") from error
+
+
+def _wait_for_turn(download: Download, deadline_s: float) -> None:
+    if download.env.clock.monotonic() >= deadline_s:
+        raise DeliveryError(
+            f"another replica has been downloading into the same volume for {download.limit_s:g} s; "
+            "raise the backend's startupTimeout if the model is that large"
+        )
+    download.pause(TURN_EVERY_S)
 
 
 class _Fetching:

@@ -9,16 +9,34 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 from insource.delivery.problems import DeliveryError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def alone(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
+    """Nobody else downloads into `folder` in the block: replicas may share a volume. `wait` is called between tries."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                wait()
+            except OSError as error:
+                raise DeliveryError(f"{folder}: its volume cannot lock files ({error.strerror})") from error
+        yield
 
 
 class Part:

@@ -76,7 +76,7 @@ def opened(url: str, offset: int, validator: str, credentials: Credentials, reac
                 seen += 1
                 if seen > MOST_REDIRECTS:
                     raise DeliveryError(f"{shown(url)}: more than {MOST_REDIRECTS} redirects")
-                url = urljoin(url, response.headers.get("Location", ""))
+                url = _redirected(url, response.headers.get("Location", ""))
                 continue
             yield _judged(url, response, offset, credentials)
             return
@@ -107,6 +107,15 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
 
+def _redirected(url: str, location: str) -> str:
+    try:
+        joined = urljoin(url, location)
+        _ = urlsplit(joined).port
+    except ValueError as error:
+        raise DeliveryError(f"{shown(url)}: redirects to what is no URL") from error
+    return joined
+
+
 def _origin(url: str) -> tuple[str, str | None, int]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or 443
@@ -120,6 +129,9 @@ def _judged(url: str, response: http.client.HTTPResponse, offset: int, credentia
         return Answer(0, _integer(headers.get("Content-Length")), validator, response)
     if status == 206:
         start, size = _content_range(headers.get("Content-Range", ""))
+        length = _integer(headers.get("Content-Length"))
+        if size is None and length is not None:
+            size = start + length
         if start != offset:
             raise TransientError(f"{shown(url)}: asked for bytes from {offset}, was sent those from {start}")
         return Answer(start, size, validator, response)

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from insource.api.catalog_model import Source
 from insource.api.inference_runtime import InferenceRuntimeSpec
+from insource.api.model_deployment import InHouse
+from insource.domain.names import digest
 from insource.wire.delivery import WantedFile
 
 SCHEMES = {"Download": ("https", "hf"), "Mount": ("pvc",), "ImageVolume": ("oci",)}
@@ -13,17 +15,18 @@ SCHEMES = {"Download": ("https", "hf"), "Mount": ("pvc",), "ImageVolume": ("oci"
 PRELOADED = "Preloaded"
 
 
-def delivery_problem(source: Source, runtime: InferenceRuntimeSpec, *, has_credentials: bool) -> str:
+def delivery_problem(source: Source, runtime: InferenceRuntimeSpec, wanted: InHouse) -> str:
     """Why the source cannot be delivered in the runtime's way, and what to do; empty if it can."""
     way = runtime.model_delivery
-    if has_credentials and way != "Download":
-        return f"sourceCredentials are for a modelDelivery of Download, this runtime's is {way}; remove them"
+    for name, given in (("sourceCredentials", wanted.source_credentials), ("modelCache", wanted.model_cache)):
+        if given is not None and way != "Download":
+            return f"{name}: for a modelDelivery of Download only, this runtime's is {way}; remove it"
     if way == PRELOADED:
         return ""
     scheme, _, rest = source.uri.partition("://")
     if scheme not in SCHEMES[way]:
-        wanted = " or ".join(f"{item}://" for item in SCHEMES[way])
-        return f"modelDelivery {way} needs a source of {wanted}, not {source.uri}"
+        schemes = " or ".join(f"{item}://" for item in SCHEMES[way])
+        return f"modelDelivery {way} needs a source of {schemes}, not {source.uri}"
     if scheme == "hf":
         if rest.count("/") != 1 or rest.startswith("/") or rest.endswith("/"):
             return f"{source.uri}: write it as hf://<owner>/<repository>"
@@ -53,6 +56,11 @@ def wanted_files(source: Source, hf_endpoint: str) -> tuple[WantedFile, ...]:
     )
 
 
+def cache_folder(source: Source) -> str:
+    """The folder in a cache for what is downloaded from a source: other files, another folder."""
+    return digest([source.uri, source.revision, source.sha256, [item.model_dump(mode="json") for item in source.files]])
+
+
 def claim_and_path(source: Source) -> tuple[str, str]:
     """Of a `pvc` source: the claim's name, and the path in it without slashes around."""
     return _claim(source.uri)
@@ -71,10 +79,14 @@ def _claim(uri: str) -> tuple[str, str]:
 
 
 def _https_problem(source: Source) -> str:
-    parts = urlsplit(source.uri)
+    try:
+        parts = urlsplit(source.uri)
+        port = parts.port
+    except ValueError:
+        return "its https source is no URL that can be read; write it as https://<host>/<path>"
     if parts.username or parts.password:  # the URI is not repeated: it holds a secret
         return "an https source must not carry a user or password: put them into sourceCredentials"
-    if not parts.hostname or parts.fragment:
+    if not parts.hostname or parts.fragment or port == 0:
         return f"{source.uri}: write it as https://<host>/<path>"
     if source.files and parts.query:
         return f"{source.uri}: with files, the URI is the folder that they are in; remove the query"

@@ -37,6 +37,8 @@ class InHouseTarget:
     pod: PodSettings = NO_SETTINGS
     credentials_secret: str = ""
     """Secret for the download of the model; empty: none."""
+    cache_claim: str = ""
+    """Claim that keeps the download; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue
             f'{where}: InferenceRuntime "{runtime.name}" does not serve {modality}; choose another runtime',
         )
     credentials = wanted.source_credentials
-    undeliverable = delivery_problem(source, runtime.spec, has_credentials=credentials is not None)
+    undeliverable = delivery_problem(source, runtime.spec, wanted)
     if undeliverable:
         return Problem(
             "DeliveryNotPossible",
@@ -187,6 +189,7 @@ def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue
         startup_timeout_s=duration_s(wanted.startup_timeout or runtime.spec.startup_budget),
         pod=pod,
         credentials_secret=credentials.secret_ref.name if credentials else "",
+        cache_claim=wanted.model_cache.claim_name if wanted.model_cache else "",
     )
 
 

@@ -293,6 +293,8 @@ def pod_of(obj: Mapping[str, Any]) -> Pod:
     """The projection of a live pod."""
     metadata, status = obj["metadata"], obj.get("status") or NOTHING
     labels = metadata.get("labels") or NOTHING
+    if "deletionTimestamp" in metadata or status.get("phase") in ("Failed", "Succeeded"):
+        status = NOTHING  # deleted, or evicted: what kept it is no longer in anybody's way
     return Pod(
         name=metadata["name"],
         backend=labels.get(meta.LABEL_BACKEND, ""),

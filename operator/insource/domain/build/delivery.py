@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from insource.domain.build.pod import CONTAINER_SECURITY, variable
-from insource.domain.delivery import PRELOADED, claim_and_path, image_reference, wanted_files
 from insource.domain.build.pod_settings import mirrored
+from insource.domain.delivery import PRELOADED, cache_folder, claim_and_path, image_reference, wanted_files
 from insource.domain.pod_troubles import FETCH_CONTAINER
 from insource.domain.references import InHouseTarget
 from insource.domain.snapshot import Settings
 from insource.wire.delivery import FILES_VARIABLE, WANTED_FILES
 
 MODEL_DIR = "/var/lib/insource/model"
+CACHE_DIR = "/var/lib/insource/models"
+"""Where the download sees the whole of a cache."""
 CREDENTIALS_DIR = "/var/run/insource/source-credentials"
 CA_DIR = "/var/run/insource/download-ca"
 TERMINATION_MESSAGE = "/dev/termination-log"
@@ -27,6 +29,8 @@ def serving_part(target: InHouseTarget) -> list[Any]:
         used.append([item.model_dump(mode="json") for item in target.source.files])
     if target.credentials_secret:
         used.append({"sourceCredentials": target.credentials_secret})
+    if target.cache_claim:
+        used.append({"modelCache": target.cache_claim})
     return used
 
 
@@ -43,6 +47,8 @@ def deliver(spec: dict[str, Any], target: InHouseTarget, settings: Settings) -> 
     if way == "Mount":
         path = claim_and_path(target.source)[1]
         mount |= {"subPath": path} if path else {}
+    if target.cache_claim:
+        mount |= {"subPath": cache_folder(target.source)}
     server, *others = spec["initContainers"]
     server = {
         **server,
@@ -58,15 +64,24 @@ def _model_volume(target: InHouseTarget, settings: Settings) -> dict[str, Any]:
     if way == "Mount":
         return {"name": "model", "persistentVolumeClaim": {"claimName": claim_and_path(source)[0], "readOnly": True}}
     if way == "ImageVolume":
-        return {"name": "model", "image": {"reference": mirrored(image_reference(source), settings), "pullPolicy": "IfNotPresent"}}
+        return {
+            "name": "model",
+            "image": {"reference": mirrored(image_reference(source), settings), "pullPolicy": "IfNotPresent"},
+        }
+    if target.cache_claim:
+        return {"name": "model", "persistentVolumeClaim": {"claimName": target.cache_claim}}
     return {"name": "model", "emptyDir": {}}
 
 
 def _fetch(target: InHouseTarget, settings: Settings) -> dict[str, Any]:
     delivery = settings.delivery
     files = WANTED_FILES.dump_json(wanted_files(target.source, delivery.hf_endpoint)).decode()
-    arguments = ["--into", MODEL_DIR, "--limit", str(target.startup_timeout_s), "--message-file", TERMINATION_MESSAGE]
-    mounts: list[dict[str, Any]] = [{"name": "model", "mountPath": MODEL_DIR}, {"name": "tmp", "mountPath": "/tmp"}]
+    into = f"{CACHE_DIR}/{cache_folder(target.source)}" if target.cache_claim else MODEL_DIR
+    arguments = ["--into", into, "--limit", str(target.startup_timeout_s), "--message-file", TERMINATION_MESSAGE]
+    mounts: list[dict[str, Any]] = [
+        {"name": "model", "mountPath": CACHE_DIR if target.cache_claim else MODEL_DIR},
+        {"name": "tmp", "mountPath": "/tmp"},
+    ]
     for cidr in delivery.cidrs:
         arguments += ["--allow", cidr]
     if target.credentials_secret:

@@ -5,6 +5,7 @@ Nothing relies on them alone: not every cluster's network enforces them.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from insource.api import meta
@@ -14,8 +15,12 @@ from insource.domain.snapshot import Manifest, Settings
 SERVING_POLICY = "insource-serving"
 VENDOR_POLICY = "insource-vendor-adapters"
 _DNS = {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]}
-_NO_INTERNET = ("169.254.0.0/16", "fe80::/10")
-"""Link-local: where clouds keep their machines' credentials."""
+_LINK_LOCAL = ("169.254.0.0/16", "fe80::/10")
+"""Where clouds keep their machines' credentials."""
+_INSIDE = tuple(
+    ip_network(cidr)
+    for cidr in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", *_LINK_LOCAL)
+)
 
 
 def build_network_policies(namespace: str, settings: Settings) -> tuple[Manifest, ...]:
@@ -23,15 +28,26 @@ def build_network_policies(namespace: str, settings: Settings) -> tuple[Manifest
     ledger = {
         "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.system_namespace}}}]
     }
-    sources = [{"ipBlock": {"cidr": cidr}} for cidr in settings.delivery.cidrs]
+    sources = [_sources(cidr) for cidr in settings.delivery.cidrs]
     anywhere = [
         {"ipBlock": {"cidr": cidr, "except": [but]}}
-        for cidr, but in zip(("0.0.0.0/0", "::/0"), _NO_INTERNET, strict=True)
+        for cidr, but in zip(("0.0.0.0/0", "::/0"), _LINK_LOCAL, strict=True)
     ]
     return (
         _policy(namespace, SERVING_POLICY, meta.LABEL_BACKEND, [_DNS, ledger, *([{"to": sources}] if sources else [])]),
         _policy(namespace, VENDOR_POLICY, meta.LABEL_VENDOR, [_DNS, ledger, {"to": anywhere}]),
     )
+
+
+def _sources(cidr: str) -> dict[str, Any]:
+    """A range as a peer. As for downloads, one that is wider than what is inside stands for its public addresses."""
+    network = ip_network(cidr)
+    inside = [str(each) for each in _INSIDE if network.is_global and _holds(network, each)]
+    return {"ipBlock": {"cidr": cidr, "except": inside} if inside else {"cidr": cidr}}
+
+
+def _holds(network: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
+    return network.version == other.version and other.subnet_of(network)  # type: ignore[arg-type]
 
 
 def _policy(namespace: str, name: str, label: str, egress: list[dict[str, Any]]) -> Manifest:
