@@ -200,7 +200,7 @@ def test_a_drain_of_the_only_node_ends_what_is_in_flight_and_holds_what_comes(re
 def test_an_upgrade_restarts_no_model_server_and_loses_no_request(release: Release) -> None:
     server = release.pod(SERVING, VOICE)["metadata"]["uid"]
     with Traffic(release) as traffic:
-        release.install(operator={"replicas": 1}, gateway={"podAnnotations": {"upgraded": "yes"}})
+        release.install("operator.replicas=1", "gateway.podAnnotations.upgraded=yes")
         traffic.finish()
     assert not traffic.failures()
     assert release.pod(SERVING, VOICE)["metadata"]["uid"] == server
