@@ -127,6 +127,9 @@ def make_cgroups(places: Places) -> None:
         if hierarchy == CGROUPS:
             controllers = (hierarchy / "cgroup.controllers").read_text().split()
             (group / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))
+        if (group / "cpu.shares").exists():
+            # As where the kubelet's root is the machine's: else all pods together weigh as much as one process.
+            (group / "cpu.shares").write_text(str(1024 * (os.cpu_count() or 1)))
         if hierarchy.name == "cpuset":
             # Of version 1, a new group has no processor and no memory, hence no process.
             for name in ("cpuset.cpus", "cpuset.mems"):

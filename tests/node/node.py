@@ -250,7 +250,7 @@ class Node:
         try:
             self.ctr(*words)
         except NodeError as error:
-            if "not found" not in str(error):
+            if not any(words in str(error) for words in ("not found", "ttrpc: closed")):
                 self.console.print(f"insource: {error}", markup=False)
 
 

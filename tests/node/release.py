@@ -80,11 +80,12 @@ class Release:
         environment = self.kubectl.environment()
         return call(["helm", *words, "--namespace", NAMESPACE], f"helm {words[0]}", env=environment)
 
-    def install(self, **changed: Any) -> None:
-        """As docs/install.md has it; the same command upgrades."""
+    def install(self, *changed: str) -> None:
+        """As docs/install.md has it, with `changed` as `name=value`; the same command upgrades."""
         file = self.folder / "values.yaml"
-        file.write_text(yaml.safe_dump({**values(self.images), **changed}))
+        file.write_text(yaml.safe_dump(values(self.images)))
         words = ["--install", "--create-namespace", "-f", str(file), "--wait", "--timeout", f"{INSTALL_S:.0f}s"]
+        words += [word for each in changed for word in ("--set", each)]
         self.helm("upgrade", self.name, str(CHART), *words)
 
     def add_client(self) -> None:

@@ -72,6 +72,12 @@ def test_every_pod_keeps_to_the_restricted_profile(release: Release) -> None:
     assert release.kubectl.ready_pods(VOICE, SERVING)
 
 
+def test_the_operator_hears_of_its_own_kinds_in_a_container(release: Release) -> None:
+    """Not only when it lists them, every few minutes: kopf did not start for a user without a name."""
+    for pod in release.kubectl.ready_pods(NAMESPACE, component("operator")):
+        assert "kopf_ended" not in release.kubectl("logs", "-n", NAMESPACE, pod["metadata"]["name"])
+
+
 def kill_container(selector: str, container: str, namespace: str = NAMESPACE) -> Callable[[Release, Node], None]:
     """By SIGKILL from outside: it can neither drain nor say goodbye."""
 
@@ -194,7 +200,7 @@ def test_a_drain_of_the_only_node_ends_what_is_in_flight_and_holds_what_comes(re
 def test_an_upgrade_restarts_no_model_server_and_loses_no_request(release: Release) -> None:
     server = release.pod(SERVING, VOICE)["metadata"]["uid"]
     with Traffic(release) as traffic:
-        release.install(operator={"replicas": 1}, gateway={"podAnnotations": {"upgraded": "yes"}})
+        release.install("operator.replicas=1", "gateway.podAnnotations.upgraded=yes")
         traffic.finish()
     assert not traffic.failures()
     assert release.pod(SERVING, VOICE)["metadata"]["uid"] == server

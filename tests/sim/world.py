@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from insource.api.catalogue import builtin_objects
+from insource.api.conditions import NOT_OBSERVED
 from insource.domain.identity import gateway_token, token_digest
 from insource.domain.snapshot import Settings
 from insource.kube import resources
@@ -355,7 +356,9 @@ class World:
                 total = sum(weight["weight"] for weight in traffic["weights"])
                 assert total == 100, f"seed {self.seed}: weights {traffic['weights']}"
             observed = status.get("observedGeneration", 0)
-            assert observed >= self._generations.get(uid, 0), f"seed {self.seed}: observedGeneration went back"
+            assert observed >= self._generations.get(uid, NOT_OBSERVED), (
+                f"seed {self.seed}: observedGeneration went back"
+            )
             assert observed <= deployment["metadata"]["generation"]
             self._generations[uid] = observed
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bench.load.api import admitting_operator
 from bench.reconcile_cluster import BenchCluster, serve
 
@@ -67,6 +68,23 @@ async def test_additions_changes_and_deletions_reach_the_caches_and_nothing_is_w
             await until(lambda: caches.vendors.get(KEY) is None)
             assert cluster.writes == {}, "kopf wrote"
             assert not running.done()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_container_whose_user_has_no_name_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 10001")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    cluster, caches, env = BenchCluster(system_env(), admitting_operator), Caches(), system_env()
+    by_kopf = {kind: caches.by_resource()[kind] for kind in BY_KOPF}
+    async with serve(cluster, tmp_path) as (kubeconfig, _), await connect(str(kubeconfig), env) as client:
+        running = asyncio.ensure_future(watch_own_kinds(client, by_kopf))
+        try:
+            await until(lambda: running.done() or caches.books.get(Key("", "default")) is not None)
+            assert not running.done(), running.exception()
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

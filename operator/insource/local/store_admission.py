@@ -261,7 +261,10 @@ class Admission:
             entries = []
         if old is not None and not entries:
             return  # untracked until the next apply
-        result = managed_fields.after_update(old, new, list(entries), kind.schema, manager, subresource, self.now())
+        written = new
+        if old is None and kind.custom and kind.status_subresource:  # its default is nobody's
+            written = {key: value for key, value in new.items() if key != "status"}
+        result = managed_fields.after_update(old, written, list(entries), kind.schema, manager, subresource, self.now())
         if result:
             new["metadata"]["managedFields"] = result
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -134,6 +134,8 @@ async def watch_own_kinds(
         clusterwide=not namespaces,
         namespaces=namespaces,
         standalone=True,
+        # For peering, which we have not. kopf would else ask for the user's name, and a container's has none.
+        identity=cast(Any, "insource"),
     )
     started()
     # Note: not kopf.operator or kopf.run_tasks, which at their end cancel every task of the process that is younger
