@@ -11,7 +11,7 @@ from typing import Any
 import lupa.lua51
 import yaml
 
-PAGE = Path(__file__).parents[1] / "docs/how-to/argo-cd-and-flux.md"
+PAGE = Path(__file__).parents[1] / "docs/how-to/gitops.md"
 PREFIX = "resource.customizations.health."
 
 
