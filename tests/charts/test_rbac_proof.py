@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from insource.api.meta import FIELD_MANAGER, LEDGER_AUDIENCE, SYSTEM_NAMESPACE
-from insource.cli.programs import operator
 from tests.charts.cluster import Cluster
 from tests.charts.helm import RELEASE
 from tests.charts.programs import OPERATOR, ask_cost, programs, token_of, user_of
@@ -20,7 +19,6 @@ from tests.servers import ApiServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.xdist_group("chart-rbac")]
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
-POLICIES = "--network-policies"
 PROGRAMS = ("operator", "gateway", "ledger")
 
 
@@ -32,12 +30,10 @@ def test_each_program_has_every_right_it_needs_and_no_other(only: str, cluster: 
     cluster.restricted_namespace()
     cluster.volume()
     cluster.namespace(namespace)
-    values, flags = [], []
+    values, flags = ["networkPolicies.servingPods=true"], ["--network-policies"]
     if only:
-        values, flags = [f"operator.watchNamespaces={{{only}}}"], ["--watch-namespace", only]
-    if POLICIES in {name for option in operator.params for name in option.opts}:
-        values.append("networkPolicies.servingPods=true")
-        flags.append(POLICIES)
+        values.append(f"operator.watchNamespaces={{{only}}}")
+        flags += ["--watch-namespace", only]
     cluster.install(*(word for value in values for word in ("--set", value)))
     granted = {program: _granted(api, f"insource-{program}") for program in PROGRAMS}
     everything = set().union(*granted.values())
