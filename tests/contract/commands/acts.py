@@ -100,6 +100,14 @@ def _run(api: ApiServer, namespace: str, name: str) -> None:
     api.ok("PATCH", _status_path(pod), {"status": _running(pod)}, MERGE)
 
 
+def _observed(api: ApiServer, namespace: str, name: str) -> None:
+    """As the operator would, once a ModelDeployment is there: it has looked at it. kstatus waits for that."""
+    path = f"/apis/insource.dev/v1alpha1/namespaces/{namespace}/modeldeployments/{name}"
+    _until(lambda: api.request("GET", path).status == 200, name)
+    generation = api.ok("GET", path)["metadata"]["generation"]
+    api.ok("PATCH", f"{path}/status", {"status": {"observedGeneration": generation}}, MERGE)
+
+
 def _event(api: ApiServer, namespace: str, kind: str, name: str, reason: str, level: str, *words: str) -> None:
     """As a controller would: an Event about one of the namespace's objects."""
     plural, group = {"Widget": ("widgets", "demo.insource.dev")}.get(kind, (f"{kind.lower()}s", "insource.dev"))
@@ -196,6 +204,7 @@ ACTS: dict[str, Callable[..., None]] = {
     "served": _served,
     "unserved": _unserved,
     "roll-out": _roll_out,
+    "observed": _observed,
     "run": _run,
     "end-pod": _end_pod,
     "deployed": _deployed,
