@@ -24,6 +24,7 @@ from insource.ledger.bodies import (
     read_message,
     read_time,
 )
+from insource.ledger.disk import disk_trouble
 from insource.ledger.metrics import Metrics, double_entry
 from insource.ledger.report import GROUPINGS, CostFacts, CostQuery, cost_report, instant
 from insource.ledger.reservations import ReservationConflictError
@@ -270,6 +271,11 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         hint = f": use {allowed}" if allowed else ""
         return RefusalError(error.status, f"{request.method} {request.path}: {error.reason}{hint}").response()
     except Exception as error:
+        if words := disk_trouble(error):
+            _log.error("disk_trouble", path=request.path, problem=words)
+            return RefusalError(
+                503, words, type="server_error", code="disk_trouble", retry_after_s=RETRY_AFTER_S
+            ).response()
         _log.exception("request_failed", path=request.path, error=type(error).__name__)
         return RefusalError(
             500, "the ledger could not do this; nothing was written", type="server_error", code="internal"

@@ -107,9 +107,14 @@ class Writer:
                 job.answer.set_result(value)
 
     def _attempt(self, connection: Connection, job: _Job) -> tuple[Any, BaseException | None]:
+        savepoint = connection.begin_nested()
         try:
-            with connection.begin_nested():
-                return job.work(connection), None
+            value = job.work(connection)
+            savepoint.commit()
         except Exception as error:
             self._on_rollback()
+            # Note: SQLite may have undone the whole transaction (disk full), and with it the jobs before this one. Then
+            # there is no such savepoint, this raises, and the round has failed for all of them.
+            savepoint.rollback()
             return None, error
+        return value, None
