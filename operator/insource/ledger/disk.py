@@ -21,7 +21,7 @@ _UNWRITABLE = {sqlite3.SQLITE_IOERR: "input/output error", sqlite3.SQLITE_READON
 
 
 def disk_trouble(error: BaseException | None) -> str:
-    """The words for a client; empty if the disk has nothing to do with the error, nor with the one that it came from."""
+    """The words for a client; empty if the disk has nothing to do with the error, nor with what it came from."""
     while error is not None:
         if words := _words(error.orig if isinstance(error, DBAPIError) else error):
             return words
