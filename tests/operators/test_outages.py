@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.operators.cluster import LEASE_S, OperatorCluster
 from tests.operators.pair import Pair
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
+AWAY_S = 120.0
 READS = 10
 """Of one kind by one operator, after an outage: a few tries to list and watch again, but no hot loop."""
 
@@ -31,6 +33,25 @@ def test_the_api_server_goes_and_comes_back(cluster: OperatorCluster, pair: Pair
             read = [each for each in cluster.audit.since(position, operator.user) if each.verb in ("list", "watch")]
             for kind in {each.resource for each in read}:
                 assert len([each for each in read if each.resource == kind]) <= READS, kind
+
+
+@pytest.mark.parametrize("cluster", [pytest.param("real", marks=pytest.mark.cluster)], indirect=True)
+def test_two_minutes_without_an_api_server_need_no_restart(cluster: OperatorCluster, pair: Pair) -> None:
+    both = (pair.first, pair.second)
+    with cluster.namespace("away") as namespace:
+        cluster.serve(namespace, "a")
+        with cluster.outage(signal.SIGKILL):
+            back_at = time.monotonic() + AWAY_S
+            cluster.wait(lambda: time.monotonic() > back_at, "the end of the outage", AWAY_S + 10)
+            assert [each.is_ready() for each in both] == [True, True], (
+                "a kubelet would take them out, then restart them"
+            )
+            assert [each.leads() for each in both] == [False, False]
+        cluster.create(namespace, "b")
+        cluster.edit(namespace, "a", 2)
+        cluster.wait_ready(namespace, "a", "b")
+        for operator in both:
+            operator.child.check()
 
 
 def test_what_is_deleted_in_a_gap_with_a_compaction_is_noticed(cluster: OperatorCluster, pair: Pair) -> None:
