@@ -106,6 +106,13 @@ def test_client_keys(served: Installation, tmp_path: Path) -> None:
     page.type_all()
 
 
+def test_several_teams(served: Installation, tmp_path: Path) -> None:
+    page = Page("teams", served, tmp_path)
+    assert len(page.blocks) == 8
+    page.type_all()
+    assert ask(served) == 200, "the own clients were not touched"
+
+
 def pod_uids(served: Installation) -> set[str]:
     pods = served.get("pods", "-n", "voice", "-l", "insource.dev/vendor=openai")["items"]
     return {pod["metadata"]["uid"] for pod in pods}
