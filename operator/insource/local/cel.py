@@ -55,7 +55,7 @@ class Rule:
         if self.transition:
             variables["oldSelf"] = escape(old) if self.escaped else old
         _CONTEXT.update(variables)
-        where = path + self.field_path
+        where = path + self.field_path or "<nil>"
         try:
             held = self.program.execute(_CONTEXT)
         except Exception as error:
@@ -86,7 +86,12 @@ def _worded(reason: str, message: str) -> str:
 
 
 def _reworded(error: Exception) -> str:
-    return f"no such key: {error.args[0]}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+    if isinstance(error, KeyError):
+        return f"no such key: {error.args[0]}"
+    said = str(error).splitlines()[0]
+    if said.startswith("Function 'duration' error: Parsing Error"):
+        return "type conversion error from 'string' to 'google.protobuf.Duration'"
+    return said
 
 
 def compile_rules(declared: list[Object], where: str) -> tuple[Rule, ...]:

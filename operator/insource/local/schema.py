@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from insource.local.cel import compile_rules
-from insource.local.schema_checks import Fits, checks_of
+from insource.local.schema_checks import Fits, checks_of, enum_check
 from insource.local.schema_nodes import OPEN, Node
 from insource.local.schema_validation import validate_structure
 from insource.local.store_errors import Cause, Object
@@ -45,6 +45,7 @@ def compile_schema(declared: Object, path: str = "") -> Node:
         keys=tuple(sorted(declared.get("x-kubernetes-list-map-keys") or ())),
         atomic=declared.get("x-kubernetes-map-type") == "atomic",
         checks=tuple(checks_of(declared, _fitting)),
+        among=enum_check(declared),
         rules=rules,
         ruled=bool(rules) or any(each.ruled for each in inside),
         defaulted=tuple((name, child.default) for name, child in properties.items() if child.default is not None),

@@ -23,13 +23,18 @@ def checks_of(declared: Object, fitting: Callable[[Object], Fits]) -> list[Check
         if declared.get(word) is not None:
             strict = bool(declared.get("exclusiveMinimum" if word == "minimum" else "exclusiveMaximum"))
             checks.append(_bound(declared[word], test, phrase, strict))
-    if declared.get("enum") is not None:
-        checks.append(_enum(declared["enum"]))
+    among = enum_check(declared)
+    if among is not None:
+        checks.append(among)
+    of_text = [*reversed(_lengths(declared, "Length"))]  # too long, then too short
     if declared.get("pattern"):
-        checks.append(_pattern(declared["pattern"]))
+        of_text.append(_pattern(declared["pattern"]))
+    if of_text:
+        checks.append(_first(of_text))
     if declared.get("format"):
         checks.extend(_format(declared["format"]))
-    checks.extend(_lengths(declared))
+    checks.extend(_lengths(declared, "Items"))
+    checks.extend(_lengths(declared, "Properties"))
     combined = [word for word in ("oneOf", "anyOf", "allOf", "not") if declared.get(word)]
     checks.extend(_combination(word, declared[word], declared, fitting) for word in combined)
     if declared.get("multipleOf"):
@@ -59,7 +64,11 @@ def _multiple(factor: float) -> Check:
     return check
 
 
-def _enum(allowed: list[Any]) -> Check:
+def enum_check(declared: Object) -> Check | None:
+    """Whether it is one of those that are allowed; None if anything is. Also asked of a value whose type is wrong."""
+    allowed = declared.get("enum")
+    if allowed is None:
+        return None
     shown = ", ".join(compact(item) for item in allowed)
 
     def check(value: Any, path: str) -> Cause | None:
@@ -116,15 +125,20 @@ def _format(name: str) -> list[Check]:
     return [formed]
 
 
-def _lengths(declared: Object) -> list[Check]:
-    checks: list[Check] = []
-    for word, unit in (("Length", "bytes"), ("Items", "items"), ("Properties", "properties")):
-        least, most = declared.get(f"min{word}"), declared.get(f"max{word}")
-        if least is not None:
-            checks.append(_least(int(least), word))
-        if most is not None:
-            checks.append(_most(int(most), word, unit))
-    return checks
+def _lengths(declared: Object, word: str) -> list[Check]:
+    least, most = declared.get(f"min{word}"), declared.get(f"max{word}")
+    unit = {"Length": "bytes", "Items": "items", "Properties": "properties"}[word]
+    checks = [_least(int(least), word)] if least is not None else []
+    return [*checks, _most(int(most), word, unit)] if most is not None else checks
+
+
+def _first(checks: list[Check]) -> Check:
+    """The first complaint, if there are several: a text's length and form are one question to the real server."""
+
+    def check(value: Any, path: str) -> Cause | None:
+        return next((cause for each in checks if (cause := each(value, path)) is not None), None)
+
+    return check
 
 
 def _least(limit: int, word: str) -> Check:

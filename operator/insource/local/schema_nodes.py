@@ -34,6 +34,8 @@ class Node:
     struct: bool = False
     """Built-in kinds: a Go struct by value, which never appears as `.` in managed fields."""
     checks: tuple[Check, ...] = ()
+    among: Check | None = None
+    """Of an enum: asked of a value whose type is wrong, too."""
     rules: tuple[Rule, ...] = ()
     ruled: bool = False
     """There are rules here or further inside."""

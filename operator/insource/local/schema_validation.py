@@ -41,6 +41,9 @@ def validate_structure(value: Any, old: Any, node: Node, path: str, causes: list
         said = json_type(value)
         text = f'Invalid value: "{said}": {path} in body must be of type {_type_name(node.type)}: "{said}"'
         causes.append(Cause("FieldValueTypeInvalid", text, path))
+        unlisted = node.among(value, path) if node.among is not None else None
+        if unlisted is not None:
+            causes.append(unlisted)
         return
     for check in node.checks:
         cause = check(value, path)
@@ -65,10 +68,16 @@ def _validate_uniqueness(value: list[Any], node: Node, path: str, causes: list[C
     if node.list_type == "atomic":
         return
     seen: set[str] = set()
+    told: set[str] = set()
     for i, item in enumerate(value):
-        shown = dict(node.key_of(item)) if node.list_type == "map" and isinstance(item, dict) else item
+        if node.list_type == "map" and not isinstance(item, dict):
+            text = f"Invalid value: {compact(item)}: must be an object for an array of list-type map"
+            causes.append(Cause("FieldValueInvalid", text, f"{path}[{i}]"))
+            continue
+        shown = dict(node.key_of(item)) if node.list_type == "map" else item
         text = compact(shown)
-        if text in seen:
+        if text in seen and text not in told:
+            told.add(text)
             causes.append(Cause("FieldValueDuplicate", f"Duplicate value: {text}", f"{path}[{i}]"))
         seen.add(text)
 

@@ -318,14 +318,31 @@ def _scale_causes(kind: ResourceKind, obj: Object) -> list[Cause]:
     path = kind.scale.replicas
     value: object = obj
     for name in path.strip(".").split("."):
+        if value is not None and not isinstance(value, dict):
+            found = f"{_as_go(value)} is of the type {_go_type(value)}"
+            why = f"{path} accessor error: {found}, expected map[string]interface{{}}"
+            return [Cause("FieldValueInvalid", f"Invalid value: 0: {why}", path)]
         value = value.get(name) if isinstance(value, dict) else None
     if isinstance(value, int) and value < 0:
         return [Cause("FieldValueInvalid", f"Invalid value: {value}: should be a non-negative integer", path)]
     if value is not None and type(value) is not int:
-        go_type = {str: "string", bool: "bool", float: "float64", list: "[]interface {}"}.get(type(value), "map")
-        why = f"{path} accessor error: {value} is of the type {go_type}, expected int64"
+        why = f"{path} accessor error: {_as_go(value)} is of the type {_go_type(value)}, expected int64"
         return [Cause("FieldValueInvalid", f"Invalid value: 0: {why}", path)]
     return []
+
+
+def _go_type(value: object) -> str:
+    names = {str: "string", bool: "bool", int: "int64", float: "float64", list: "[]interface {}"}
+    return names.get(type(value), "map[string]interface {}")
+
+
+def _as_go(value: object) -> str:
+    """As Go's `%v` shows it."""
+    if isinstance(value, list):
+        return f"[{' '.join(map(_as_go, value))}]"
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{key}:{_as_go(value[key])}' for key in sorted(value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def checked_shape(obj: object) -> Object:
