@@ -18,12 +18,13 @@ _CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")
 
 
 def loosen(world: World, *kinds: Resource) -> None:
-    """The CRD of another release: it takes anything."""
+    """The CRD of another release: it takes anything, and has no scale subresource, which would look into the spec."""
     for kind in kinds:
         name = f"{kind.plural}.{kind.group}"
         crd = copy.deepcopy(world.store.get(_CRDS, None, name))
         anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         crd["spec"]["versions"][0]["schema"] = {"openAPIV3Schema": anything}
+        crd["spec"]["versions"][0]["subresources"].pop("scale", None)
         world.store.update(_CRDS, None, name, crd)
 
 
