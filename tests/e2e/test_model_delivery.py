@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,11 @@ ENVIRONMENT = {
     "INSOURCE_DOWNLOAD_CA_CONFIG_MAP": "download-ca",
 }
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("e2e-model-delivery")]
+SERVES_IF_MOUNTED = """
+import os, pathlib, sys
+pathlib.Path(os.environ["MODEL_DIR"], "words.txt").read_text()
+os.execv(sys.executable, [sys.executable, "-m", "insource", "server", "stub"])
+"""
 AUDIO = CLIPS[0].read_bytes()
 
 
@@ -186,9 +190,7 @@ def test_a_mounted_model_waits_for_its_claim(served: Installation) -> None:
     runtime = stub_runtime()
     runtime["metadata"]["name"] = "stub-mounted"
     # Only starts if the folder in the claim is where it should be.
-    runtime["spec"] |= {"modelDelivery": "Mount", "args": []}
-    runtime["spec"]["command"] = ["/bin/sh", "-c", 'cat "$MODEL_DIR/words.txt" && exec "$0" -m insource server stub']
-    runtime["spec"]["args"] = [sys.executable]
+    runtime["spec"] |= {"modelDelivery": "Mount", "command": ["python", "-c", SERVES_IF_MOUNTED], "args": []}
     served.apply(
         runtime,
         model("mounted", "stub-mounted", "pvc://weights/whisper/tiny"),
