@@ -47,6 +47,6 @@ def test_a_claim_that_is_missing_is_told(plane: ControlPlane, real_api: ApiServe
 
         def told() -> list[str]:
             pods = real_api.ok("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
-            return [pod_of(pod).unschedulable for pod in pods]
+            return [pod_of(pod).unscheduled.words for pod in pods]
 
         wait_until(lambda: any(words in each for each in told()), [], "the scheduler's words")
