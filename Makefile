@@ -5,11 +5,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 DATA ?= .insource
+TRAINING := .insource/training-venv
+FUZZING := .insource/fuzzing-venv
+FUZZ_SECONDS ?= 60
 STAMP := $(VENV)/.ready
+# What every checkout may use again: ~/.cache/insource.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/insource
+# Tests start our programs by the hundred: each would compile all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+# Twice as many workers as cores: tests wait for programs more than they compute.
+PYTEST := $(BIN)/python -m pytest -q -n 4 --dist loadgroup --no-loadscope-reorder
+# Where they may be, so that no worker reads all tests to run a few: tests/conftest.py refuses them elsewhere.
+CLUSTER_TESTS := tests/charts tests/cluster tests/contract tests/operators
 
-.PHONY: demo up down test cluster-build cluster-test cluster-up cluster-down node-test check format generate clean \
+.PHONY: demo up down test cluster-build cluster-test cluster-up cluster-down cluster-images node-test image-reproducible check format generate clean \
 	bench-reconcile bench-reconcile-embedded bench-reconcile-real bench-reconcile-floor \
-	bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api
+	bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api bench-speech-server bench-speech-stream bench-text-server bench-embedding-server bench-image-server bench-units \
+	train-image train-classifier image-sheet fuzz
 
 demo: $(STAMP)
 	@$(BIN)/python -m insource demo $(if $(STEP),--step $(STEP)) --data $(DATA)
@@ -21,26 +33,30 @@ down: $(STAMP)
 	@$(BIN)/insource down --data $(DATA)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not e2e and not cluster and not node" $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest -q -m "e2e and not cluster and not node" $(PYTEST_ARGS)
+	@$(PYTEST) -m "not e2e and not cluster and not node" $(PYTEST_ARGS)
+	@$(PYTEST) tests/e2e -m "e2e and not cluster and not node" $(PYTEST_ARGS)
 
 cluster-build: $(STAMP)
 	@$(BIN)/python -m tests.cluster.binaries > /dev/null
 
 cluster-test: cluster-build
-	@$(BIN)/python -m pytest -q -m cluster $(PYTEST_ARGS)
+	@$(PYTEST) $(CLUSTER_TESTS) -m cluster $(PYTEST_ARGS)
 
 # A node on this machine (root, Linux), or Docker's by kind, or the one that KUBECONFIG_FOR_TESTS names.
-cluster-up cluster-down: $(STAMP)
+cluster-up cluster-down cluster-images: $(STAMP)
 	@$(BIN)/python -m tests.node $(subst cluster-,,$@)
 
 node-test: $(STAMP)
 	@$(BIN)/python -m tests.node test $(PYTEST_ARGS)
 
+# Twice, the second time from nothing in another folder, and compared bit by bit (minutes).
+image-reproducible: $(STAMP)
+	@$(BIN)/python -m tests.node reproducible
+
 check: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@MYPY_CACHE_DIR=$(CACHE)/mypy $(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m insource.api.crdgen --check crds charts/insource/files/crds
 	@$(BIN)/python -m bench.performance --check
@@ -62,8 +78,26 @@ bench-reconcile-embedded: $(STAMP)
 bench-reconcile-real bench-reconcile-floor: cluster-build
 	@$(BIN)/python -m bench.$(subst -,_,$(patsubst bench-%,%,$@))
 
-bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api: $(STAMP)
+bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api bench-speech-server bench-speech-stream bench-text-server bench-embedding-server bench-image-server bench-units: $(STAMP)
 	@$(BIN)/python -m bench.$(subst -,_,$(patsubst bench-%,%,$@))
+
+# The models that this repository trains itself (minutes), in an environment of their own; what comes out is committed.
+train-image train-classifier image-sheet: $(TRAINING)/.ready
+	@PYTHONPATH=operator:. $(TRAINING)/bin/python -m training.$(subst -,_,$(patsubst image-sheet,contact-sheet,$@))
+
+$(TRAINING)/.ready: $(STAMP) requirements/train.txt
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(TRAINING)
+	@VIRTUAL_ENV=$(TRAINING) $(BIN)/uv pip sync -q requirements/train.txt
+	@touch $@
+
+# Forms and SSML of any bytes, by atheris (Linux on x86_64), each target for FUZZ_SECONDS; FUZZ names some of them.
+fuzz: $(FUZZING)/.ready
+	@PYTHONPATH=operator:. $(FUZZING)/bin/python -m tests.fuzz.run $(FUZZ_SECONDS) $(FUZZ)
+
+$(FUZZING)/.ready: $(STAMP) requirements/fuzz.txt
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(FUZZING)
+	@VIRTUAL_ENV=$(FUZZING) $(BIN)/uv pip sync -q requirements/dev.txt requirements/fuzz.txt
+	@touch $@
 
 $(STAMP): requirements/dev.txt requirements/tools.txt pyproject.toml
 	@echo "insource: setting up $(VENV) from the lock (once)"

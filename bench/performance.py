@@ -28,8 +28,14 @@ COMMANDS = {
     "reconcile_real": "make bench-reconcile-real",
     "reconcile_floor": "make bench-reconcile-floor",
     "ledger": "make bench-ledger",
+    "speech_server": "make bench-speech-server",
+    "speech_stream": "make bench-speech-stream",
     "upload_memory": "make bench-upload-memory",
     "embedded_api": "make bench-embedded-api",
+    "text_server": "make bench-text-server",
+    "embedding_server": "make bench-embedding-server",
+    "image_server": "make bench-image-server",
+    "units": "make bench-units",
 }
 
 

@@ -3,6 +3,7 @@
 import ipaddress
 import itertools
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,14 +53,15 @@ class Authority:
         )
         self.pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
 
-    def issue(self, valid_for: timedelta = timedelta(days=90)) -> Pair:
-        """A certificate for localhost and 127.0.0.1."""
+    def issue(self, valid_for: timedelta = timedelta(days=90), names: Sequence[str] = ()) -> Pair:
+        """A certificate for localhost, 127.0.0.1, and `names`."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+        known: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        known += [x509.DNSName(each) for each in ("localhost", *names)]
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
         certificate = (
             self._builder(subject, key.public_key(), valid_for)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.SubjectAlternativeName(known), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )

@@ -7,6 +7,7 @@ from typing import Any
 EVERYTHING: dict[str, Any] = {
     "labels": {"team": "speech"},
     "annotations": {"example.com/note": "by night"},
+    "serviceAccountName": "speech",
     "imagePullSecrets": [{"name": "registry"}],
     "priorityClassName": "system-cluster-critical",
     "nodeSelector": {"kubernetes.io/os": "linux"},

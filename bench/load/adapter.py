@@ -18,7 +18,7 @@ from insource.adapter.server import Adapter, settle_memory
 from insource.adapter.settings import InHouseSettings, Settings, VendorSettings
 from insource.env import system_env
 from insource.wire.headers import ROLE_PORTS
-from insource.wire.vocabulary import Modality
+from insource.wire.vocabulary import Dialect, Modality
 
 
 def in_house(settings: dict[str, Any]) -> InHouseSettings:
@@ -28,11 +28,11 @@ def in_house(settings: dict[str, Any]) -> InHouseSettings:
         deployment="dictation",
         backend="inhouse",
         revision="r0",
-        modality=Modality.TRANSCRIPTION,
+        modality=Modality(settings.get("modality", Modality.TRANSCRIPTION)),
         model="bench",
         server_url=f"{server}/v1",
         server_health_url=f"{server}/health",
-        request_model="bench",
+        request_model=settings.get("model", "bench"),
         slots=settings["slots"],
         request_timeout_s=60.0,
     )
@@ -46,7 +46,7 @@ def vendor(state: Path, server: str) -> VendorSettings:
     routes.write_text(json.dumps({"deployments": {"dictation": route}}))
     return VendorSettings(
         vendor="openai",
-        dialect="OpenAI",
+        dialect=Dialect.OPENAI,
         endpoint=f"{server}/v1",
         key_file=key,
         secret="openai-key/key",

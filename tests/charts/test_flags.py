@@ -19,7 +19,8 @@ def commands(values: str, home: Path) -> dict[str, list[str]]:
     found = {}
     for obj in objects(rendered(home, *flags)):
         for container in containers(obj) if obj["kind"] == "Deployment" else ():
-            found[container["name"]] = container["args"]
+            # What only a pod knows.
+            found[container["name"]] = [word.replace("$(MEMORY_LIMIT)", "2147483648") for word in container["args"]]
             hook = container.get("lifecycle", {}).get("preStop")
             if hook:
                 program, *arguments = hook["exec"]["command"]

@@ -1,6 +1,6 @@
 """The chart's NetworkPolicies, read as a network would: what must get through does, and nothing else.
 
-No cluster of these tests enforces them, so this is the reading of their meaning by the API's rules.
+This is the reading of their meaning by the API's rules; tests/node/test_policies.py sees them enforced.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ NEEDED = {
 REFUSED = {
     "the agents from outside": (INTERNET, GATEWAY, 9901),
     "the ledger from outside": (INTERNET, LEDGER, 8080),
+    "the ledger by other pods": (STRANGER, LEDGER, 8080),
+    "the ledger by the operator": (OPERATOR, LEDGER, 8080),
     "Envoy's other ports": (STRANGER, GATEWAY, 9902),
     "the gateway to the Internet by HTTP": (GATEWAY, INTERNET, 80),
     "the ledger to adapters": (LEDGER, ADAPTER, 8101),
@@ -113,6 +115,29 @@ def _allowed(policies: list[Object], direction: str, pod: Peer, other: Peer, por
     )
 
 
+@pytest.mark.parametrize(
+    ("values", "passes_now"),
+    [
+        (["podMonitors.enabled=true"], True),
+        (["serviceMonitors.enabled=true"], True),
+        (["networkPolicies.ledgerFrom[0].namespaceSelector.matchLabels.team=a", "podMonitors.enabled=true"], False),
+        (["networkPolicies.ledgerFrom[0].podSelector.matchLabels.app=x"], False),
+        (
+            [
+                "networkPolicies.ledgerFrom[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=elsewhere",
+                "networkPolicies.ledgerFrom[0].podSelector.matchLabels.app=x",
+            ],
+            True,
+        ),
+    ],
+)
+def test_who_else_may_call_the_ledger_is_said(tmp_path: Path, values: list[str], passes_now: bool) -> None:
+    flags = [word for each in values for word in ("--set", each)]
+    found = [each for each in objects(rendered(tmp_path, *flags)) if each["kind"] == "NetworkPolicy"]
+    assert passes(found, STRANGER, LEDGER, 8080) is passes_now
+    assert passes(found, GATEWAY, LEDGER, 8080)
+
+
 def _selects(policy: Object, pod: Peer) -> bool:
     wanted = policy["spec"]["podSelector"].get("matchLabels", {})
     return pod.namespace == policy["metadata"]["namespace"] and wanted.items() <= dict(pod.labels).items()
@@ -130,6 +155,18 @@ def _is(peer: dict[str, Any], other: Peer) -> bool:
     if other.outside:
         return False
     # A peer without a selector of namespaces is of the policy's own.
-    here = "namespaceSelector" in peer or other.namespace == SYSTEM_NAMESPACE
-    wanted = peer.get("podSelector", {}).get("matchLabels", {})
-    return here and wanted.items() <= dict(other.labels).items()
+    names = {"kubernetes.io/metadata.name": other.namespace}
+    here = (
+        _matches(peer["namespaceSelector"], names)
+        if "namespaceSelector" in peer
+        else other.namespace == SYSTEM_NAMESPACE
+    )
+    return here and _matches(peer.get("podSelector", {}), dict(other.labels))
+
+
+def _matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    for each in selector.get("matchExpressions", ()):
+        assert each["operator"] == "In", "the only one that this knows"
+        if labels.get(each["key"]) not in each["values"]:
+            return False
+    return bool(selector.get("matchLabels", {}).items() <= labels.items())

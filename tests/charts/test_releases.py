@@ -33,7 +33,7 @@ def test_the_api_server_takes_what_is_rendered_without_a_warning(cluster: Cluste
         if cluster.get(f"/api/v1/namespaces/{name}") is None:
             cluster.namespace(name)
     # Kinds of others, which this cluster has not.
-    without = ("--set", "gateway.httpRoute.enabled=false,podMonitors.enabled=false")
+    without = ("--set", "gateway.httpRoute.enabled=false,podMonitors.enabled=false,serviceMonitors.enabled=false")
     path = tmp_path / "rendered.yaml"
     path.write_text(rendered(tmp_path, "--values", VALUES / values, *without))
     done = subprocess.run(
@@ -76,6 +76,12 @@ def test_the_life_of_a_release(cluster: Cluster) -> None:
     cluster.wait(lambda: len(cluster.pods("operator")) == 2, "two operators again")
     assert cluster.pods("gateway") == gateways
     assert _master(cluster) == master
+
+    # Whoever lets the gateways be scaled from now on loses none of them, nor does the next upgrade.
+    scaled = ("--set", "gateway.autoscaling.enabled=true,gateway.autoscaling.minReplicas=2")
+    for more in ((), ("--set", "operator.replicas=3")):
+        cluster.helm("upgrade", RELEASE, CHART, "--wait", "--timeout", "120s", *scaled, *more)
+        assert cluster.pods("gateway") == gateways
 
     # An uninstall takes the programs, and leaves what people have made and what nobody can make again.
     cluster.helm("uninstall", RELEASE, "--wait", "--timeout", "120s")

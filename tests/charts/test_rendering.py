@@ -69,6 +69,23 @@ def test_the_gateway_speaks_to_the_ledger_with_a_token_made_for_it(tmp_path: Pat
     assert source["serviceAccountToken"]["audience"] == LEDGER_AUDIENCE
 
 
+@pytest.mark.parametrize("values", ["", *SETS])
+def test_the_agent_outlives_envoy_and_the_kubelet_waits_for_both(values: str, tmp_path: Path) -> None:
+    gateway = find(objects(rendered(tmp_path, *flags(values))), "Deployment", "insource-gateway")
+    spec = gateway["spec"]["template"]["spec"]
+    (agent,), (envoy,) = spec["initContainers"], spec["containers"]
+    assert agent["restartPolicy"] == "Always", "else it ends with Envoy, not after it"
+    limit = seconds(envoy["lifecycle"]["preStop"]["exec"]["command"], "--limit")
+    farewell = seconds(agent["args"], "--outlive-envoy")
+    assert farewell > 0, "Envoy's last lines are in an emptyDir"
+    assert spec["terminationGracePeriodSeconds"] > limit + farewell
+
+
+def seconds(arguments: list[str], flag: str) -> float:
+    (value,) = [each.partition("=")[2] for each in arguments if each.startswith(f"{flag}=")]
+    return float(value)
+
+
 def test_a_selector_never_changes_with_version_release_or_values(tmp_path: Path) -> None:
     # It could not: an upgrade that tries is refused by the API server.
     def selectors(*more: str | Path) -> dict[str, Object]:
@@ -115,6 +132,44 @@ def test_every_image_is_of_the_mirror(tmp_path: Path) -> None:
     assert f"--image={prefix}insource:0.1.0-7" in arguments
     assert "--image-registry=registry.example.com/mirror" in arguments
     assert "--image-pull-secret=mirror" in arguments
+
+
+def test_a_wildcard_is_a_host(tmp_path: Path) -> None:
+    host, public = "*.example.com", "https://models.example.com"
+    values = f"gateway.ingress.enabled=true,gateway.ingress.host={host},gateway.ingress.tlsSecretName=cert"
+    found = objects(rendered(tmp_path, "--set", values, "--set", f"gateway.publicURL={public}"))
+    ingress = find(found, "Ingress", "insource-gateway")["spec"]
+    assert [each["host"] for each in ingress["rules"]] == ingress["tls"][0]["hosts"] == [host]
+
+
+def test_names_that_look_like_numbers_are_names(tmp_path: Path) -> None:
+    names = ("operator.priorityClassName", "gateway.tls.secretName", "gateway.masterSecret.existing")
+    names += ("ledger.persistence.storageClass", "gateway.ingress.className", "gateway.ingress.tlsSecretName")
+    ingress = "gateway.ingress.enabled=true,gateway.ingress.host=1.2"
+    done = template(tmp_path, "--set", ingress, *(word for name in names for word in ("--set-string", f"{name}=12")))
+    assert done.returncode == 0, done.stderr
+    found = objects(done.stdout)
+    operator = find(found, "Deployment", "insource-operator")["spec"]["template"]["spec"]
+    gateway = find(found, "Deployment", "insource-gateway")["spec"]["template"]["spec"]
+    route = find(found, "Ingress", "insource-gateway")["spec"]
+    secrets = {each["secret"]["secretName"] for each in gateway["volumes"] if "secret" in each}
+    claim = find(found, "PersistentVolumeClaim", "insource-ledger")["spec"]
+    assert operator["priorityClassName"] == claim["storageClassName"] == route["ingressClassName"] == "12"
+    assert secrets == {"12"}
+    assert (route["tls"][0]["secretName"], route["rules"][0]["host"]) == ("12", "1.2")
+
+
+def test_a_chart_around_it_may_have_global_values_of_its_own(tmp_path: Path) -> None:
+    """Helm gives them to every part, and its schema must not refuse what is not about it."""
+    whole = tmp_path / "whole"
+    (whole / "charts").mkdir(parents=True)
+    (whole / "charts" / "insource").symlink_to(CHART)
+    (whole / "Chart.yaml").write_text("apiVersion: v2\nname: whole\nversion: 1.0.0\n")
+    (whole / "values.yaml").write_text("global: {domain: example.com, imageRegistry: registry.example.com}\n")
+    done = helm("template", "whole", whole, "--namespace", SYSTEM_NAMESPACE, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    operator = containers(find(objects(done.stdout), "Deployment", "insource-operator"))[0]
+    assert operator["image"].startswith("registry.example.com/insource/insource:")
 
 
 def test_the_chart_is_of_this_version() -> None:

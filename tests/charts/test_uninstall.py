@@ -15,24 +15,47 @@ import pytest
 from insource.kube.resources import MODEL_DEPLOYMENTS, REPLICA_SETS
 from tests.operators.cluster import USERS, OperatorCluster, operator_cluster
 from tests.operators.servers import embedded, real
+from tests.servers import MERGE
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("uninstall")]
 SERVERS = {"embedded": embedded, "real": real}
 
 
+PODS = "/api/v1/namespaces/two/pods"
+DEPLOYMENTS = {"one": "a", "two": "b"}
+"""Namespace -> its ModelDeployment."""
+
+
 @pytest.fixture(scope="module", params=["embedded", pytest.param("real", marks=pytest.mark.cluster)])
-def town(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorCluster]:
-    """A cluster with a running operator and two deployments that serve."""
+def country(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorCluster]:
+    """A cluster with a running operator and two deployments."""
     folder = tmp_path_factory.mktemp(request.param)
     with ExitStack() as stack:
         server = stack.enter_context(SERVERS[request.param](folder, USERS))
         cluster = stack.enter_context(operator_cluster(server, folder))
-        for namespace in ("one", "two"):
+        for namespace in DEPLOYMENTS:
             stack.enter_context(cluster.namespace(namespace))
         stack.enter_context(cluster.operator())
-        cluster.serve("one", "a")
-        cluster.serve("two", "b")
+        for namespace, name in DEPLOYMENTS.items():
+            cluster.create(namespace, name)
         yield cluster
+
+
+@pytest.fixture
+def town(country: OperatorCluster) -> OperatorCluster:
+    """Both serve, whatever a test before has stopped."""
+    for namespace, name in DEPLOYMENTS.items():
+        country.api.ok("PATCH", MODEL_DEPLOYMENTS.path(namespace, name), {"spec": {"replicas": 1}}, MERGE)
+    for namespace, name in DEPLOYMENTS.items():
+        country.wait_ready(namespace, name)
+    return country
+
+
+def left_pod(name: str) -> dict[str, object]:
+    """A pod of a ModelDeployment that nobody looks after; no node takes it, so its status is whatever the test says."""
+    labels = {"app.kubernetes.io/managed-by": "insource", "insource.dev/deployment": "gone"}
+    spec = {"containers": [{"name": "c", "image": "i"}], "nodeSelector": {"there-is": "none"}}
+    return {"metadata": {"name": name, "labels": labels}, "spec": spec}
 
 
 def run(kubeconfig: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -82,23 +105,31 @@ def test_one_namespace_is_drained_and_what_it_had_is_told(town: OperatorCluster)
     assert [pod for pod in pods if "insource.dev/deployment" in pod["metadata"]["labels"]] == []
 
 
-def test_everything_is_drained_and_can_come_back(town: OperatorCluster) -> None:
+def test_everything_is_drained(town: OperatorCluster) -> None:
     done = run(town.api.kubeconfig(), "--drain", "--yes")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "two/b: 1 -> 0"
+    assert done.stdout.splitlines()[:2] == ["one/a: 1 -> 0", "two/b: 1 -> 0"]
     assert done.stdout.splitlines()[-1] == (
         "Nothing is served any more. Next: helm uninstall insource --namespace insource-system"
     )
-    assert [each["spec"]["replicas"] for each in town.children("two", REPLICA_SETS)] == [0]
+    for namespace in DEPLOYMENTS:
+        assert [each["spec"]["replicas"] for each in town.children(namespace, REPLICA_SETS)] == [0]
     again = run(town.api.kubeconfig(), "--drain", "--yes")
     assert (again.returncode, len(again.stdout.splitlines())) == (0, 1), "it can be run again"
 
 
 def test_who_has_no_operator_is_told_so(town: OperatorCluster) -> None:
-    labels = {"app.kubernetes.io/managed-by": "insource", "insource.dev/deployment": "gone"}
-    pod = {"metadata": {"name": "left", "labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
-    town.api.ok("POST", "/api/v1/namespaces/two/pods", pod)
+    town.api.ok("POST", PODS, left_pod("left"))
     done = run(town.api.kubeconfig(), "--drain", "--yes", "--timeout", "1")
     assert done.returncode == 1
     assert "1 pod is still there after 1 s: two/left. Is the operator running" in done.stderr
-    town.api.ok("DELETE", "/api/v1/namespaces/two/pods/left?gracePeriodSeconds=0")
+    town.api.ok("DELETE", f"{PODS}/left?gracePeriodSeconds=0")
+
+
+def test_a_pod_that_was_evicted_is_not_waited_for(town: OperatorCluster) -> None:
+    """It has ended; its ReplicaSet neither counts nor deletes it."""
+    town.api.ok("POST", PODS, left_pod("evicted"))
+    town.api.ok("PATCH", f"{PODS}/evicted/status", {"status": {"phase": "Failed", "reason": "Evicted"}}, MERGE)
+    done = run(town.api.kubeconfig(), "--drain", "--yes", "--timeout", "30")
+    assert done.returncode == 0, done.stderr
+    town.api.ok("DELETE", f"{PODS}/evicted?gracePeriodSeconds=0")

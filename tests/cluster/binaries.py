@@ -57,6 +57,11 @@ class Module:
         return HERE / self.name
 
     @property
+    def modules(self) -> tuple[str, ...]:
+        """All that its go.mod requires by itself."""
+        return tuple(re.findall(r"(?m)^\s(\S+) v\S+$", self._read("go.mod")))
+
+    @property
     def version(self) -> str:
         """As its go.mod pins it."""
         found = re.search(rf"^\s*(?:require )?{re.escape(self.requires)} (\S+)", self._read("go.mod"), re.MULTILINE)
@@ -93,6 +98,13 @@ NODE = Module(
     {name: f"k8s.io/kubernetes/cmd/{name}" for name in ("kubelet", "kube-proxy")},
     _KUBERNETES_FLAGS,
 )
+CRDS = Module("crds", "sigs.k8s.io/gateway-api", {})
+"""Nothing to build: others' CustomResourceDefinitions, `tests.cluster.others_crds`."""
+POLICIES = Module(
+    "policies",
+    "github.com/cloudnativelabs/kube-router/v2",
+    {"kube-router": "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router"},
+)
 NODE_TOOLS = Module("nodetools", "github.com/coredns/coredns", {"coredns": "./coredns", "pause": "./pause"})
 
 
@@ -118,6 +130,7 @@ class NodeBinaries:
     scheduler: Path
     kubelet: Path
     proxy: Path
+    router: Path
     coredns: Path
     pause: Path
 
@@ -149,7 +162,8 @@ def binaries(console: Console | None = None) -> Binaries:
 def node_binaries(console: Console | None = None) -> NodeBinaries:
     """Build what the cache lacks of a real node (five minutes more than for `binaries`). Raises BuildError."""
     console = console or Console(stderr=True)
-    etcd, kubernetes, node, own = (_ensure(module, console) for module in (ETCD, KUBERNETES, NODE, NODE_TOOLS))
+    modules = (ETCD, KUBERNETES, NODE, POLICIES, NODE_TOOLS)
+    etcd, kubernetes, node, policies, own = (_ensure(module, console) for module in modules)
     return NodeBinaries(
         etcd / "etcd",
         kubernetes / "kube-apiserver",
@@ -157,6 +171,7 @@ def node_binaries(console: Console | None = None) -> NodeBinaries:
         kubernetes / "kube-scheduler",
         node / "kubelet",
         node / "kube-proxy",
+        policies / "kube-router",
         own / "coredns",
         own / "pause",
     )
@@ -209,8 +224,15 @@ def _ask(module: Module, *arguments: str) -> list[str]:
 
 
 def go_module_folder(module: Module, name: str) -> Path:
-    """Where Go keeps the sources of `name`, which `module` is or requires. Raises BuildError."""
-    (folder,) = _ask(module, "list", "-m", "-f", "{{.Dir}}", name)
+    """Where Go keeps the sources of `name`, which `module` is or requires; downloaded, and checked against go.sum, if
+    they are not there. Raises BuildError.
+    """
+    where = ("list", "-m", "-f", "{{.Dir}}", name)
+    found = _ask(module, *where)
+    if not found:
+        _ask(module, "mod", "download", name)
+        found = _ask(module, *where)
+    (folder,) = found
     return Path(folder)
 
 
@@ -221,14 +243,17 @@ def _build(module: Module, target: Path, console: Console) -> None:
     command = _go(module, "build", "-v", "-trimpath", "-ldflags", module.flags())
     # Note: one package names the file, several name a folder.
     out = str(target / next(iter(module.programs))) if len(packages) == 1 else f"{target}/"
-    process = subprocess.Popen([*command, "-o", out, *packages], env=_environment(), stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
+    command += ["-o", out, *packages]
     said: list[str] = []
-    with _progress(console, module.name, total) as step:
+    with (
+        subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True) as process,
+        _progress(console, module.name, total) as step,
+    ):
+        assert process.stderr is not None
         for line in process.stderr:
             said.append(line.rstrip())
             step()
-    if process.wait():
+    if process.returncode:
         raise BuildError(f"building {module.name} failed:\n" + "\n".join(said[-20:]))
 
 
@@ -263,6 +288,8 @@ def main() -> int:
     console = Console(stderr=True)
     try:
         found = binaries(console)
+        for name in CRDS.modules:
+            go_module_folder(CRDS, name)
     except BuildError as error:
         console.print(f"insource: {error}", markup=False)
         return 1

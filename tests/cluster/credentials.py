@@ -83,6 +83,9 @@ class Credentials:
             "users": [{"name": name, "user": {"token": self.tokens[name]}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": name, "namespace": namespace}}],
         }
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(document))
+        # Note: a program that was given it a moment ago may be reading it just now.
+        fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        fresh.touch(mode=0o600)
+        fresh.write_text(json.dumps(document))
+        fresh.replace(path)
         return path

@@ -35,6 +35,17 @@ def test_the_server_takes_them_as_they_are(real_api: ApiServer, way: str) -> Non
         assert [volume["name"] for volume in stored["volumes"]] == names
         (model,) = (volume for volume in stored["volumes"] if volume["name"] == "model")
         assert len(model) == 2, "the kind of volume was kept"
+        assert graces(stored) == graces(wanted["spec"]["template"]["spec"]) != {}
+
+
+def graces(spec: dict[str, Any]) -> dict[tuple[str, str], int]:
+    """(container, probe) -> the grace of its own."""
+    return {
+        (container["name"], probe): container[probe]["terminationGracePeriodSeconds"]
+        for container in (*spec["initContainers"], *spec["containers"])
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+        if "terminationGracePeriodSeconds" in container.get(probe, {})
+    }
 
 
 def test_a_claim_that_is_missing_is_told(plane: ControlPlane, real_api: ApiServer) -> None:

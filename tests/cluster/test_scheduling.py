@@ -10,6 +10,7 @@ import pytest
 
 from insource.kube.resources import ACCELERATOR_CLASSES, MODEL_DEPLOYMENTS
 from tests.cluster.kwok import GPUS_PER_NODE
+from tests.model_deployments import model_deployment
 from tests.operators.cluster import USERS, OperatorCluster, operator_cluster
 from tests.operators.servers import real
 from tests.servers import MERGE, STRATEGIC
@@ -34,21 +35,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorCluste
         yield running
 
 
-def model_deployment(name: str, class_: str = "nvidia-l4", count: int = 1, replicas: int = 1, **pod: Any) -> Object:
-    in_house: Object = {"model": "whisper-large-v3-turbo", "accelerator": {"class": class_, "count": count}}
-    if pod:
-        in_house["pod"] = pod
-    return {
-        "apiVersion": MODEL_DEPLOYMENTS.api_version,
-        "kind": MODEL_DEPLOYMENTS.kind,
-        "metadata": {"name": name},
-        "spec": {
-            "modality": "Transcription",
-            "backends": [{"name": "inhouse", "inHouse": in_house}],
-            "traffic": {"primary": "inhouse"},
-            "replicas": replicas,
-        },
-    }
+def with_pod(name: str, class_: str = "nvidia-l4", count: int = 1, replicas: int = 1, **pod: Any) -> Object:
+    more = {"pod": pod} if pod else {}
+    return model_deployment(name, class_=class_, count=count, replicas=replicas, **more)
 
 
 def put(cluster: OperatorCluster, namespace: str, obj: Object) -> None:
@@ -102,7 +91,7 @@ def there_is(cluster: OperatorCluster, path: str, obj: Object) -> Iterator[None]
 
 def test_more_accelerators_than_a_node_has(cluster: OperatorCluster) -> None:
     with cluster.namespace("too-many") as namespace:
-        put(cluster, namespace, model_deployment("a", count=GPUS_PER_NODE + 1))
+        put(cluster, namespace, with_pod("a", count=GPUS_PER_NODE + 1))
         told = unschedulable(cluster, namespace, "Unschedulable", f"{NODES} Insufficient nvidia.com/gpu")
         message = told["Schedulable"]["message"]
         assert message.startswith('class "nvidia-l4" (9 nvidia.com/gpu a replica): 0/2 nodes are available: ')
@@ -110,16 +99,16 @@ def test_more_accelerators_than_a_node_has(cluster: OperatorCluster) -> None:
         assert told["Ready"]["message"] == message
         assert told["Reconciling"]["status"] == "True"
         assert "Stalled" not in told
-        put(cluster, namespace, model_deployment("a"))
+        put(cluster, namespace, with_pod("a"))
         cluster.wait_ready(namespace, "a")
         assert conditions(cluster, namespace)["Schedulable"]["status"] == "True"
 
 
 def test_a_full_cluster_does_not_end_ready_and_costs_few_writes(cluster: OperatorCluster) -> None:
     with cluster.namespace("full") as namespace:
-        put(cluster, namespace, model_deployment("a", count=GPUS_PER_NODE, replicas=NODES))
+        put(cluster, namespace, with_pod("a", count=GPUS_PER_NODE, replicas=NODES))
         cluster.wait_ready(namespace, "a")
-        put(cluster, namespace, model_deployment("a", count=GPUS_PER_NODE, replicas=NODES + 2))
+        put(cluster, namespace, with_pod("a", count=GPUS_PER_NODE, replicas=NODES + 2))
         told = unschedulable(cluster, namespace, "Unschedulable", "Insufficient nvidia.com/gpu")
         assert told["Ready"]["status"] == "True", told
         position = cluster.rest()
@@ -133,7 +122,7 @@ def test_a_full_cluster_does_not_end_ready_and_costs_few_writes(cluster: Operato
                 cluster.api.ok("PATCH", f"{path}/status", {"status": status}, STRATEGIC)
         cluster.rest()
         assert cluster.work(position) == [], "only the reasons are news"
-        put(cluster, namespace, model_deployment("a", count=GPUS_PER_NODE, replicas=NODES))
+        put(cluster, namespace, with_pod("a", count=GPUS_PER_NODE, replicas=NODES))
         cluster.wait(lambda: conditions(cluster, namespace)["Schedulable"]["status"] == "True", "Schedulable")
 
 
@@ -154,10 +143,10 @@ def test_taints_and_what_tolerates_them(cluster: OperatorCluster) -> None:
         try:
             for path in paths:
                 cluster.api.ok("PATCH", path, {"spec": {"taints": [TAINT]}}, MERGE)
-            put(cluster, namespace, model_deployment("a"))
+            put(cluster, namespace, with_pod("a"))
             unschedulable(cluster, namespace, "Unschedulable", "untolerated taint")
             tolerated = {"key": "maintenance", "operator": "Exists"}
-            put(cluster, namespace, model_deployment("a", tolerations=[tolerated]))
+            put(cluster, namespace, with_pod("a", tolerations=[tolerated]))
             cluster.wait_ready(namespace, "a")
         finally:
             for path in paths:
@@ -166,7 +155,7 @@ def test_taints_and_what_tolerates_them(cluster: OperatorCluster) -> None:
 
 def test_a_selector_that_no_node_has(cluster: OperatorCluster) -> None:
     with cluster.namespace("selector") as namespace:
-        put(cluster, namespace, model_deployment("a", nodeSelector={"zone": "nowhere"}))
+        put(cluster, namespace, with_pod("a", nodeSelector={"zone": "nowhere"}))
         unschedulable(cluster, namespace, "Unschedulable", "didn't match Pod's node affinity/selector")
         path = "/api/v1/nodes/fake-000"
         cluster.api.ok("PATCH", path, {"metadata": {"labels": {"zone": "nowhere"}}}, MERGE)
@@ -182,7 +171,7 @@ def test_a_quota(cluster: OperatorCluster) -> None:
         path = QUOTAS.format(namespace)
         cluster.api.ok("POST", path, quota)
         cluster.wait(lambda: cluster.api.ok("GET", f"{path}/gpus").get("status", {}).get("hard"), "the quota's status")
-        put(cluster, namespace, model_deployment("a", count=2))
+        put(cluster, namespace, with_pod("a", count=2))
         told = unschedulable(cluster, namespace, "QuotaExceeded", "exceeded quota: gpus")
         assert told["Schedulable"]["message"] == (
             'class "nvidia-l4" (2 nvidia.com/gpu a replica): exceeded quota: gpus, requested: '
@@ -193,7 +182,7 @@ def test_a_quota(cluster: OperatorCluster) -> None:
         assert "Stalled" not in told
         cluster.api.ok("PATCH", f"{path}/gpus", {"spec": {"hard": {"requests.nvidia.com/gpu": "2"}}}, MERGE)
         cluster.wait_ready(namespace, "a")
-        put(cluster, namespace, model_deployment("a", count=2, replicas=2))
+        put(cluster, namespace, with_pod("a", count=2, replicas=2))
         told = unschedulable(cluster, namespace, "QuotaExceeded", "used: requests.nvidia.com/gpu=2")
         assert told["Ready"]["status"] == "True", "what serves goes on"
 
@@ -213,19 +202,25 @@ def test_a_quota(cluster: OperatorCluster) -> None:
             {"metadata": {"name": "urgent"}, "value": 1000},
             "no PriorityClass with name urgent was found",
         ),
+        (
+            {"serviceAccountName": "speech"},
+            "/api/v1/namespaces/speech/serviceaccounts",
+            {"metadata": {"name": "speech"}},
+            'serviceaccount "speech" not found',
+        ),
     ],
-    ids=["runtime-class", "priority-class"],
+    ids=["runtime-class", "priority-class", "service-account"],
 )
 def test_pods_that_the_server_refuses_need_a_person(
     cluster: OperatorCluster, what: Object, path: str, obj: Object, words: str
 ) -> None:
     of_class = {key: value for key, value in what.items() if key == "runtimeClassName"}
-    of_pod = {key: value for key, value in what.items() if key == "priorityClassName"}
+    of_pod = {key: value for key, value in what.items() if key != "runtimeClassName"}
     with (
         accelerator_class(cluster, "special", resourceName="nvidia.com/gpu", **of_class) as class_,
         cluster.namespace(obj["metadata"]["name"]) as namespace,
     ):
-        put(cluster, namespace, model_deployment("a", class_, **of_pod))
+        put(cluster, namespace, with_pod("a", class_, **of_pod))
         told = unschedulable(cluster, namespace, "PodsRefused", words)
         assert (told["Stalled"]["reason"], told["Ready"]["reason"]) == ("PodsRefused", "PodsRefused")
         assert "Reconciling" not in told
@@ -284,7 +279,7 @@ def test_a_queue_holds_pods_by_a_gate(cluster: OperatorCluster) -> None:
         cluster.wait(
             lambda: "schedulingGates" in cluster.api.ok("POST", f"{pods}?dryRun=All", probe)["spec"], "the policy", 60
         )
-        put(cluster, namespace, model_deployment("a", class_))
+        put(cluster, namespace, with_pod("a", class_))
         told = unschedulable(cluster, namespace, "SchedulingGated", GATE)
         assert told["Schedulable"]["message"] == (
             'class "queued" (1 nvidia.com/gpu a replica, queue gpus): '
@@ -303,7 +298,7 @@ def test_a_scheduler_that_does_not_run_is_named(cluster: OperatorCluster) -> Non
         accelerator_class(cluster, "own-scheduler", schedulerName="volcano") as class_,
         cluster.namespace("scheduler") as namespace,
     ):
-        put(cluster, namespace, model_deployment("a", class_))
+        put(cluster, namespace, with_pod("a", class_))
         cluster.wait(lambda: "Schedulable" in conditions(cluster, namespace), "a status")
         told = conditions(cluster, namespace)["Schedulable"]
         assert (told["status"], told["message"]) == (
@@ -342,12 +337,12 @@ def test_dynamic_resource_allocation(cluster: OperatorCluster) -> None:
         cluster.namespace("dra") as namespace,
     ):
         cluster.api.ok("POST", f"{RESOURCES}/namespaces/{namespace}/resourceclaimtemplates", template)
-        put(cluster, namespace, model_deployment("a", class_, count=2))
+        put(cluster, namespace, with_pod("a", class_, count=2))
         cluster.wait_ready(namespace, "a")
         claims = cluster.api.ok("GET", f"{RESOURCES}/namespaces/{namespace}/resourceclaims")["items"]
         assert len(claims) == 2
         assert all(each["status"]["allocation"] for each in claims)
-        put(cluster, namespace, model_deployment("a", class_, count=2, replicas=2))
+        put(cluster, namespace, with_pod("a", class_, count=2, replicas=2))
         told = unschedulable(cluster, namespace, "Unschedulable", "cannot allocate all claims")
         assert told["Schedulable"]["message"].startswith(
             'class "dra" (2 of ResourceClaimTemplate one-gpu a replica): 0/2 nodes are available: '
@@ -360,7 +355,7 @@ def test_a_claim_template_that_is_missing(cluster: OperatorCluster) -> None:
         accelerator_class(cluster, "dra", resourceClaimTemplate="missing") as class_,
         cluster.namespace("dra-missing") as namespace,
     ):
-        put(cluster, namespace, model_deployment("a", class_))
+        put(cluster, namespace, with_pod("a", class_))
         _wait_for_a_pod(cluster, namespace)
         # The scheduler does not look at such a pod, and says nothing.
         assert conditions(cluster, namespace)["Schedulable"]["message"] == (

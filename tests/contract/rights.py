@@ -19,6 +19,23 @@ def fresh(word: str) -> str:
     return f"{word}-{next(_numbers)}"
 
 
+def forbidden(user: str, what: str, plural: str, group: str = "", name: str = "") -> dict[str, Any]:
+    """The Status that tells `user` that it may not do `what`: verb, resource and place, in a real server's words."""
+    qualified = f"{plural}.{group}" if group else plural
+    named = f'{qualified} "{name}"' if name else qualified
+    details = {"name": name, "group": group, "kind": plural}
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": f'{named} is forbidden: User "{user}" cannot {what}',
+        "reason": "Forbidden",
+        "details": {key: value for key, value in details.items() if value},
+        "code": 403,
+    }
+
+
 class Rights:
     """A namespace of its own, and what `WHO` is granted in this test, taken back at its end."""
 

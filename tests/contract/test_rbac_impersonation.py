@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.rights import WHO, Rights, rule, until
+from tests.contract.rights import WHO, Rights, forbidden, rule, until
 from tests.servers import Answer, ApiServer
 
 REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
@@ -54,20 +54,8 @@ class Sender:
         """By a Status that names the right that is missing."""
         where = f'in the namespace "{more["namespace"]}"' if "namespace" in more else "at the cluster scope"
         plural = resource.partition("/")[0]
-        qualified = f"{plural}.{group}" if group else plural
-        named = f'{qualified} "{name}"' if name else qualified
-        details = {"name": name, "group": group, "kind": plural}
-        assert answer.body == {
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "message": f'{named} is forbidden: User "{self.user}" cannot {verb} resource "{resource}" in API group '
-            f'"{group}" {where}{more.get("because", "")}',
-            "reason": "Forbidden",
-            "details": {key: value for key, value in details.items() if value},
-            "code": 403,
-        }
+        what = f'{verb} resource "{resource}" in API group "{group}" {where}{more.get("because", "")}'
+        assert answer.body == forbidden(self.user, what, plural, group, name)
 
 
 def taken_for(answer: Answer) -> Any:

@@ -129,8 +129,8 @@ class Installation:
         found: dict[str, Any] = answer.json()
         return found
 
-    def emulator_meter(self) -> dict[str, Any]:
-        found: dict[str, Any] = httpx.get(f"{self.state['emulator_url']}/emulator/meter", timeout=30).json()
+    def emulator_meter(self, vendor: str = "openai") -> dict[str, Any]:
+        found: dict[str, Any] = httpx.get(f"{self.state['emulator_urls'][vendor]}/emulator/meter", timeout=30).json()
         return found
 
 

@@ -237,7 +237,7 @@ def test_a_missing_vendor_secret_is_named_and_heals(served: Installation) -> Non
             "metadata": {"name": "keyless", "namespace": "voice"},
             "spec": {
                 "dialect": "OpenAI",
-                "endpoint": f"{served.state['emulator_url']}/v1",
+                "endpoint": f"{served.state['emulator_urls']['openai']}/v1",
                 "credentials": {"secretRef": {"name": "lost-secret", "key": "key"}},
             },
         }

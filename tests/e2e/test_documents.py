@@ -57,13 +57,21 @@ def test_try_it_by_hand(installation: Installation) -> None:
     assert len(said.split()) > 10
 
 
-def test_the_example_of_a_real_vendor_is_applied(installation: Installation) -> None:
-    installation.kubectl("apply", "-f", str(EXAMPLES / "vendor-openai.yaml"))
+@pytest.mark.parametrize(
+    ("vendor", "endpoint"),
+    [
+        ("openai", "https://api.openai.com/v1"),
+        ("azure-speech", "https://replace-me.cognitiveservices.azure.com"),
+        ("azure-images", "https://replace-me.services.ai.azure.com"),
+    ],
+)
+def test_the_example_of_a_real_vendor_is_applied(installation: Installation, vendor: str, endpoint: str) -> None:
+    installation.kubectl("apply", "-f", str(EXAMPLES / f"vendor-{vendor}.yaml"))
 
     def serves_the_real_endpoint() -> bool:
-        template = installation.get("deployment", "openai-adapter")["spec"]["template"]["spec"]["containers"][0]
+        template = installation.get("deployment", f"{vendor}-adapter")["spec"]["template"]["spec"]["containers"][0]
         environment = {each["name"]: each.get("value") for each in template["env"]}
-        return environment["INSOURCE_ENDPOINT"] == "https://api.openai.com/v1"
+        return environment["INSOURCE_ENDPOINT"] == endpoint
 
     eventually(serves_the_real_endpoint, timeout_s=90, what="the Vendor's endpoint did not reach its adapter")
-    installation.kubectl("wait", "--for=condition=Ready", "vendor/openai", "--timeout=150s")
+    installation.kubectl("wait", "--for=condition=Ready", f"vendor/{vendor}", "--timeout=150s")

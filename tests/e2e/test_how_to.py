@@ -14,13 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from insource.cli.state import Layout
 from insource.gateway.certificate import check_pair
-from tests.e2e.installation import CLIPS, KUBECTL, ROOT, Installation, deployment, eventually
+from tests.e2e.installation import CLIPS, EXAMPLES, KUBECTL, ROOT, Installation, deployment, eventually
 from tests.gateway.test_adapter_vendor_way import Proxy, private_endpoint
 from tests.pki import MountedFolder
+
+NO_NAMES = '{"spec": {"servedNames": null}}'
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("e2e-how-to")]
 
@@ -113,13 +116,36 @@ def test_several_teams(served: Installation, tmp_path: Path) -> None:
     assert ask(served) == 200, "the own clients were not touched"
 
 
+def test_one_base_url_for_all_models(served: Installation, tmp_path: Path) -> None:
+    page = Page("one-base-url", served, tmp_path, key=served.api_key, clip=str(CLIPS[0]))
+    assert len(page.blocks) == 7
+    try:
+        page.type_all()
+    finally:
+        served.kubectl("-n", "voice", "patch", "modeldeployment", "dictation", "--type=merge", "-p", NO_NAMES)
+
+
+def test_by_name_as_in_the_example(served: Installation) -> None:
+    before = served.get("modeldeployment", "dictation", "-n", "voice")["spec"]
+    served.kubectl("apply", "-f", str(EXAMPLES / "by-name.yaml"))
+    try:
+        served.wait_ready("dictation")
+        with openai.OpenAI(base_url=f"{served.state['gateway_url']}/v1", api_key=served.api_key) as client:
+            eventually(lambda: "openai/whisper-1" in {each.id for each in client.models.list()}, timeout_s=90)
+            for model in ("whisper-1", "openai/whisper-1", "voice/dictation"):
+                assert client.audio.transcriptions.create(file=CLIPS[0], model=model).text
+    finally:
+        patch = [{"op": "replace", "path": "/spec", "value": before}]
+        served.kubectl("-n", "voice", "patch", "modeldeployment", "dictation", "--type=json", "-p", json.dumps(patch))
+
+
 def pod_uids(served: Installation) -> set[str]:
     pods = served.get("pods", "-n", "voice", "-l", "insource.dev/vendor=openai")["items"]
     return {pod["metadata"]["uid"] for pod in pods}
 
 
 def test_a_vendors_key(served: Installation, tmp_path: Path) -> None:
-    accepted = Layout(served.data).vendor_key
+    accepted = Layout(served.data).vendor_key("openai")
     before = accepted.read_text()
     pods = pod_uids(served)
     page = Page("rotate-a-vendor-key", served, tmp_path, NEW_KEY="sk-nobody-knows-it")

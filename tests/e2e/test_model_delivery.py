@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.bucket_source import KEY, SECRET_KEY, buckets
 from tests.e2e.installation import CLIPS, Installation, deployment, eventually, stub_runtime
 from tests.model_source import Fault, Source, model_source, sha256
 
@@ -34,8 +35,14 @@ def weights() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
-    with model_source(tmp_path_factory.mktemp("source")) as running:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the certificates of all sources."""
+    return tmp_path_factory.mktemp("source")
+
+
+@pytest.fixture(scope="module")
+def source(folder: Path) -> Iterator[Source]:
+    with model_source(folder) as running:
         for name, data in weights().items():
             running.files[f"/hub/whisper/{name}"] = data
         running.files["/hub/stub.bin"] = b"not much of a model" * 1000
@@ -186,6 +193,31 @@ def test_credentials_reach_the_source_and_nobody_else(served: Installation, sour
     assert "source-credentials" not in {mount["name"] for mount in server["volumeMounts"]}
 
 
+def test_a_folder_of_a_private_bucket_is_served_with_keys_that_only_the_download_sees(
+    served: Installation, source: Source, folder: Path
+) -> None:
+    with buckets(folder) as store:
+        store.put_all("models", {"stub/a.bin": b"weights", "stub/more/b.json": b"{}", "other": b"not wanted"})
+        wanted = deployment("stored", model="stub-stored")
+        wanted["spec"]["backends"][0]["inHouse"]["sourceCredentials"] = {"secretRef": {"name": "store"}}
+        keys = {"AWS_ENDPOINT_URL": store.url, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": "wr0ng"}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store", "namespace": "voice"}}
+        served.apply({**secret, "stringData": keys}, model("stub-stored", "stub", "s3://models/stub/"), wanted)
+        eventually(
+            lambda: 'AWS_SECRET_ACCESS_KEY in Secret "store" does not belong' in loaded(served, "stored"),
+            timeout_s=90,
+            what=lambda: f"the wrong key is not told: {loaded(served, 'stored')}",
+        )
+        served.apply({**secret, "stringData": {**keys, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}})
+        served.wait_ready("stored")
+        fetched = {path.partition("?")[0] for path, _ in store.asked}
+        assert {"/models/stub/a.bin", "/models/stub/more/b.json"} <= fetched
+        assert "/models/other" not in fetched
+    assert served.post("stored", audio=AUDIO).status_code == 200
+    pod = served.kubectl("get", "pods", "-n", "voice", "-l", "insource.dev/deployment=stored", "-o", "yaml").stdout
+    assert not any(secret in pod + logs(served, "stored") for secret in (SECRET_KEY, "wr0ng"))
+
+
 def test_a_mounted_model_waits_for_its_claim(served: Installation) -> None:
     runtime = stub_runtime()
     runtime["metadata"]["name"] = "stub-mounted"
@@ -223,14 +255,14 @@ def test_an_image_volume_is_for_a_real_cluster(served: Installation) -> None:
 
 
 def test_a_source_that_the_way_cannot_deliver_is_told(served: Installation) -> None:
-    served.apply(model("stub-s3", "stub", "s3://bucket/key"), deployment("s3", model="stub-s3"))
+    served.apply(model("stub-oci", "stub", "oci://r.example/m:1"), deployment("oci", model="stub-oci"))
     eventually(
         lambda: (
-            "modelDelivery Download needs a source of https:// or hf://, not s3://bucket/key"
-            in str(served.condition("s3", "Stalled").get("message", ""))
+            "modelDelivery Download needs a source of https:// or hf:// or s3:// or gs://, not oci://r.example/m:1"
+            in str(served.condition("oci", "Stalled").get("message", ""))
         ),
         timeout_s=60,
-        what=lambda: str(served.condition("s3", "Stalled")),
+        what=lambda: str(served.condition("oci", "Stalled")),
     )
 
 

@@ -82,6 +82,31 @@ def silent_runtime(name: str, **fields: Any) -> tuple[dict[str, Any], dict[str, 
     return runtime, model
 
 
+def test_a_pod_of_another_service_account_serves_and_its_records_arrive(stub: Installation) -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "speech", "namespace": "voice"}}
+    stub.apply(account, in_house("own-account", pod={"serviceAccountName": "speech"}))
+    stub.wait_ready("own-account")
+    (pod,) = stub.get("pods", "-n", "voice", "-l", "insource.dev/deployment=own-account")["items"]
+    assert pod["spec"]["serviceAccountName"] == "speech"
+    answers = []
+
+    def is_answered() -> bool:
+        answers.append(stub.post("own-account", audio=AUDIO))
+        return answers[-1].status_code == 200
+
+    eventually(is_answered, timeout_s=60, what=lambda: answers[-1].text)
+
+    def rows() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = stub.ledger("/v1/attempts", namespace="voice", deployment="own-account")[
+            "attempts"
+        ]
+        return [row for row in found if row["outcome"] == "ok"]
+
+    eventually(lambda: bool(rows()), timeout_s=90, what="no record of it in the ledger")
+    stub.kubectl("delete", "mdep", "own-account")
+    stub.kubectl("delete", "serviceaccount", "speech", "-n", "voice")
+
+
 def test_a_server_that_does_not_answer_in_time_is_told(stub: Installation) -> None:
     stub.apply(*silent_runtime("silent"), in_house("silent", model="silent", startupTimeout="4s"))
     eventually(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 import wave
+from datetime import UTC, date, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -117,3 +119,26 @@ def test_cost_shows_units_and_prices(served: Installation) -> None:
     assert "dictation" in printed
     assert "inhouse" in printed
     assert "\x1b[" not in printed
+
+
+def test_the_vendor_is_asked_until_when_it_serves_the_model(served: Installation) -> None:
+    """By the adapter, with the real key; told in the Vendor's status, by `insource status`, and to nobody's harm."""
+
+    def told() -> dict[str, Any]:
+        models: list[dict[str, Any]] = served.get("vendor", "openai").get("status", {}).get("models", [])
+        return next((model for model in models if model["id"] == "whisper-1"), {})
+
+    eventually(lambda: "listed" in told(), timeout_s=60, what=lambda: f"the vendor's list is not known: {told()}")
+    day = date(2027, 2, 26)  # the emulator's
+    assert told() == {
+        "id": "whisper-1", "inUse": True, "listed": True, "shutdownDate": day.isoformat(), "source": "Vendor"
+    }  # fmt: skip
+    conditions = {item["type"]: item for item in served.get("vendor", "openai")["status"]["conditions"]}
+    left = (day - datetime.now(UTC).date()).days
+    reason = "ShutDown" if left <= 0 else "ShuttingDown" if left <= 90 else "Offered"
+    assert conditions["ModelsOffered"]["reason"] == reason
+    assert conditions["Ready"]["status"] == "True"
+    (row,) = json.loads(served.command("status", "--json").stdout)
+    assert [reason in warning for warning in row["warnings"]] == ([True] if left <= 90 else [])
+    paths = [line["path"] for line in served.emulator_meter()["lines"]]
+    assert "/v1/models" not in paths

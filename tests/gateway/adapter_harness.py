@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import io
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,28 +20,11 @@ from insource.adapter.server import Adapter
 from insource.adapter.settings import InHouseSettings, Patience, Settings, VendorSettings
 from insource.adapter.warmup import tone_wav
 from insource.env import system_env
-from insource.wire.vocabulary import Modality
+from insource.wire.vocabulary import Dialect, Modality
+from tests.gateway.adapter_answers import USUAL, VERBOSE, usual
 
 TOKEN = "ab" * 32
 KEY = "sk-test-key-of-the-vendor"
-VERBOSE = {
-    "task": "transcribe",
-    "language": "english",
-    "duration": 1.0,
-    "text": "hello --> world",
-    "segments": [
-        {
-            "id": 0, "seek": 0, "start": 0.0, "end": 0.6, "text": " hello", "tokens": [1], "temperature": 0.0,
-            "avg_logprob": -0.1, "compression_ratio": 1.0, "no_speech_prob": 0.0,
-        },
-        {
-            "id": 1, "seek": 0, "start": 3661.5, "end": 3662.25, "text": " --> world", "tokens": [2],
-            "temperature": 0.0, "avg_logprob": -0.1, "compression_ratio": 1.0, "no_speech_prob": 0.0,
-        },
-    ],
-    "words": [{"word": "hello", "start": 0.0, "end": 0.6}, {"word": "world", "start": 0.6, "end": 1.0}],
-    "usage": {"type": "duration", "seconds": 9},
-}  # fmt: skip
 
 
 @dataclass
@@ -85,6 +68,33 @@ class FakeServer:
         if call["response_format"] == "json":
             return web.json_response({"text": VERBOSE["text"], "usage": VERBOSE["usage"]})
         return web.json_response(VERBOSE)
+
+    async def ask(self, request: web.Request) -> web.StreamResponse:
+        """Everything that is asked for in JSON."""
+        body = await request.json()
+        if request.headers.get("x-request-id", "").startswith("probe-"):
+            self.probes += 1
+            return await usual(request, body)
+        headers = dict(request.headers)
+        self.calls.append({"path": request.path, "body": body, "headers": headers})
+        if self.answer is not None:
+            return await self.answer(request)
+        if self.working is not None:
+            await self.working()
+        return await usual(request, body)
+
+    async def edit(self, request: web.Request) -> web.StreamResponse:
+        form = await request.post()
+        texts = {name: value for name, value in form.items() if isinstance(value, str)}
+        files = [(name, value) for name, value in form.items() if isinstance(value, web.FileField)]
+        pictures = [(name, file.filename, file.content_type, file.file.read()) for name, file in files]
+        for _, file in files:
+            file.file.close()
+        self.calls.append({"path": request.path, "body": texts, "pictures": pictures, "headers": dict(request.headers)})
+        if self.answer is not None:
+            return await self.answer(request)
+        content_type, content = USUAL["/images/generations"]({"n": int(texts.get("n", 1))})
+        return web.Response(body=content, content_type=content_type)
 
     async def health(self, request: web.Request) -> web.Response:
         ok = await self.healthy() if self.healthy else True
@@ -159,11 +169,34 @@ class World:
 
     async def post(
         self, fields: list[tuple[str, str]] | None = None, audio: bytes | None = b"", role: str = "serve",
-        name: str = "speech.wav", **headers: str,
+        name: str = "speech.wav", path: str = "/v1/audio/transcriptions", **headers: str,
     ) -> Reply:  # fmt: skip
         data = form(fields, audio, name)
-        async with self.session.post(self.url(role=role), data=data, headers=self.identity(**headers)) as response:
+        async with self.session.post(self.url(path, role), data=data, headers=self.identity(**headers)) as response:
             return Reply(response.status, CIMultiDict(response.headers), await response.read())
+
+    async def send_form(self, path: str, parts: Iterable[tuple[str, str | bytes]]) -> Reply:
+        """Post a form: what is bytes goes as a file."""
+        data = aiohttp.FormData(default_to_multipart=True)
+        for part, value in parts:
+            if isinstance(value, bytes):
+                data.add_field(part, io.BytesIO(value), filename="a.png", content_type="image/png")
+            else:
+                data.add_field(part, value)
+        async with self.session.post(self.url(path), data=data, headers=self.identity()) as response:
+            return Reply(response.status, CIMultiDict(response.headers), await response.read())
+
+    async def ask(self, path: str, body: Any, role: str = "serve", **headers: str) -> Reply:
+        """Post JSON (or bytes that claim to be)."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        identity = {"content-type": "application/json", **self.identity(**headers)}
+        async with self.session.post(self.url(path, role), data=data, headers=identity) as response:
+            return Reply(response.status, CIMultiDict(response.headers), await response.read())
+
+    async def quantities(self, request: str) -> dict[tuple[str, str], int]:
+        """What the ledger was told of this attempt: (unit, source) -> quantity."""
+        end = await self.ended(request)
+        return {(each["unit"], each["source"]): each["quantity"] for each in end["quantities"]}
 
     async def ended(self, request: str, number: int = 1) -> dict[str, Any]:
         """The ledger's end of this attempt, once it has come."""
@@ -216,7 +249,11 @@ async def serve(application: web.Application) -> tuple[web.AppRunner, int]:
 
 def server_application(server: FakeServer) -> web.Application:
     application = web.Application(client_max_size=1 << 30)
-    application.router.add_post("/v1/audio/transcriptions", server.transcribe)
+    for path in ("/v1/audio/transcriptions", "/v1/audio/translations"):
+        application.router.add_post(path, server.transcribe)
+    for path in USUAL:
+        application.router.add_post(f"/v1{path}", server.ask)
+    application.router.add_post("/v1/images/edits", server.edit)
     application.router.add_get("/health", server.health)
     return application
 
@@ -233,7 +270,7 @@ def ledger_application(ledger: FakeLedger) -> web.Application:
 
 QUICK = Patience(
     probe_every_s=0.05, look_at_files_every_s=0.0, drain_quiet_s=0.05, ship_gather_s=0.005, ship_backoff_s=0.01,
-    ship_backoff_max_s=0.05, lingering_s=1.0, probe_timeout_s=1.0,
+    ship_backoff_max_s=0.05, lingering_s=1.0, probe_timeout_s=1.0, models_first_s=86_400.0,
 )  # fmt: skip
 
 
@@ -248,7 +285,7 @@ def in_house(server_port: int, **changes: Any) -> InHouseSettings:
 
 def vendor(folder: Path, server_port: int, **changes: Any) -> VendorSettings:
     settings = VendorSettings(
-        "openai", "OpenAI", f"http://127.0.0.1:{server_port}/v1", folder / "key", "openai-key/key",
+        "openai", Dialect.OPENAI, f"http://127.0.0.1:{server_port}/v1", folder / "key", "openai-key/key",
         folder / "routes.json", 0, 0,
     )  # fmt: skip
     return replace(settings, **changes)
@@ -279,6 +316,7 @@ async def world(
     folder: Path,
     *,
     side: str = "inHouse",
+    modality: Modality = Modality.TRANSCRIPTION,
     backend: dict[str, Any] | None = None,
     patience: dict[str, Any] | None = None,
     **changes: Any,
@@ -290,10 +328,10 @@ async def world(
     if side == "vendor":
         (folder / "key").write_text(KEY + "\n")
         if not (folder / "routes.json").exists():
-            write_routes(folder)
+            write_routes(folder, modality=modality.value)
         one: InHouseSettings | VendorSettings = vendor(folder, server.port, **(backend or {}))
     else:
-        one = in_house(server.port, **(backend or {}))
+        one = in_house(server.port, **{"modality": modality, **(backend or {})})
     settings = settings_for(folder, one, ledger.port, **{"patience": replace(QUICK, **(patience or {})), **changes})
     adapter = Adapter(settings, system_env())
     await adapter.start()

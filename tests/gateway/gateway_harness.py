@@ -266,7 +266,7 @@ class Gateway:
     async def ready(self) -> None:
         async def check() -> bool:
             assert self.envoy is None or self.envoy.poll() is None, self.envoy_errors()
-            return (await self.admin("/readyz"))[0] == 200
+            return bool((await self.admin("/readyz"))[0] == 200)
 
         await until(check, what="gateway ready")
 
@@ -280,7 +280,7 @@ class Gateway:
 
     async def applied(self, version: int, key: DeploymentKey = KEY) -> None:
         async def check() -> bool:
-            return (await self.admin("/applied"))["deployments"].get(str(key), {}).get("version") == version
+            return bool((await self.admin("/applied"))["deployments"].get(str(key), {}).get("version") == version)
 
         await until(check, what=f"version {version} applied")
 

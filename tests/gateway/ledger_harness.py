@@ -20,6 +20,7 @@ from tests.unit.ledger_building import ManualClock, started
 USERS = {
     "adapter": "system:serviceaccount:voice:insource-adapter",
     "other-adapter": "system:serviceaccount:other:insource-adapter",
+    "own-account": "system:serviceaccount:voice:speech",
     "gateway": "system:serviceaccount:insource-system:insource-gateway",
     "cli": "system:serviceaccount:insource-system:insource-cli",
     "false-gateway": "system:serviceaccount:voice:insource-gateway",

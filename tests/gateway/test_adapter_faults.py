@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.gateway.adapter_harness import VERBOSE, form, until, world, write_routes
+from tests.gateway.adapter_answers import VERBOSE
+from tests.gateway.adapter_harness import form, until, world, write_routes
 
 pytestmark = pytest.mark.gateway
 
@@ -175,35 +176,6 @@ async def test_vendor_429_is_honoured(tmp_path: Path) -> None:
         assert (again.status, len(here.server.calls)) == (429, 1)  # the vendor is not asked again so soon
         assert 1 <= int(again.headers["retry-after"]) <= 7
         assert (await here.ended(reply.request))["quantities"] == []
-
-
-async def test_vendor_refuses_the_key_until_it_is_replaced(tmp_path: Path) -> None:
-    async with world(tmp_path, side="vendor") as here:
-        here.server.answer = answers(401, {"error": {"message": "Incorrect API key provided: sk-test"}})
-        reply = await here.post()
-        assert (reply.status, reply.outcome) == (503, "refused_credentials")
-        assert b"sk-test" not in reply.body
-        state = here.adapter.state()
-        assert state.credentials_resolved is False
-        assert "openai-key/key" in state.credentials_message
-        assert "sk-" not in state.credentials_message
-        (tmp_path / "key").write_text("sk-another\n")
-        here.server.answer = None
-        assert here.adapter.state().credentials_resolved is True
-        assert (await here.post()).status == 200
-        assert here.server.calls[-1]["authorization"] == "Bearer sk-another"
-
-
-async def test_a_missing_key(tmp_path: Path) -> None:
-    async with world(tmp_path, side="vendor") as here:
-        (tmp_path / "key").unlink()
-        state = here.adapter.state()
-        assert (state.ready, state.credentials_resolved) == (False, False)
-        assert "openai-key/key" in state.credentials_message
-        reply = await here.post()
-        assert (reply.status, reply.outcome, here.server.calls) == (503, "refused_credentials", [])
-        (tmp_path / "key").write_text("sk-1")
-        assert here.adapter.state().ready
 
 
 async def test_deployments_that_the_vendor_does_not_take(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.gateway.adapter_harness import KEY, VERBOSE, form, world, write_routes
+from tests.gateway.adapter_answers import VERBOSE
+from tests.gateway.adapter_harness import KEY, form, world, write_routes
 
 pytestmark = pytest.mark.gateway
 SRT = "1\n00:00:00,000 --> 00:00:00,600\nhello\n\n2\n01:01:01,500 --> 01:01:02,250\n-> world\n\n"

@@ -17,7 +17,8 @@ from insource.adapter.folder_lock import FolderInUse
 from insource.adapter.server import Adapter, CannotStart, run_adapter
 from insource.adapter.warmup import tone_wav
 from insource.env import system_env
-from tests.gateway.adapter_harness import VERBOSE, World, until, world
+from tests.gateway.adapter_answers import VERBOSE
+from tests.gateway.adapter_harness import World, until, world
 
 pytestmark = pytest.mark.gateway
 

@@ -1,4 +1,4 @@
-"""Uploads as the wire brings them: many at once, in chunks, packed, slow, broken off, and forms of odd shapes."""
+"""Uploads as the wire brings them: many at once, in chunks, packed, slow, broken off."""
 
 from __future__ import annotations
 
@@ -6,93 +6,27 @@ import asyncio
 import gzip
 import json
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
 
 import pytest
 from aiohttp import web
 
-from insource.adapter.upload import MAX_FIELD_BYTES, MAX_FIELDS, MEMORY_BYTES, SMALL_BYTES
+from insource.adapter.upload import MAX_FIELD_BYTES, MEMORY_BYTES, SMALL_BYTES
 from insource.adapter.warmup import tone_wav
-from tests.gateway.adapter_harness import Reply, World, until, world
+from tests.gateway.adapter_harness import until, world
+from tests.gateway.upload_wire import (
+    END,
+    FILE,
+    MODEL,
+    Wire,
+    is_refusal,
+    nothing_is_held,
+    part,
+    spooled,
+    wire,
+)
 
 pytestmark = pytest.mark.gateway
-BOUNDARY = "b0undary"
-
-
-def part(name: str, content: bytes, filename: str | None = None) -> bytes:
-    ending = "" if filename is None else f'; filename="{filename}"'
-    return f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="{name}"{ending}\r\n\r\n'.encode() + content + b"\r\n"
-
-
-END = f"--{BOUNDARY}--\r\n".encode()
-MODEL = part("model", b"w")
-FILE = part("file", tone_wav(), "a.wav")
-
-
-class Wire:
-    """One connection to the adapter, written by hand."""
-
-    def __init__(self, here: World, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._here = here
-        self._reader = reader
-        self.writer = writer
-        self.request = ""
-
-    def head(self, *lines: str, boundary: str = BOUNDARY) -> None:
-        """Begin a POST with these header lines besides the identity."""
-        identity = self._here.identity()
-        self.request = identity["x-request-id"]
-        named = [f"{name}: {value}" for name, value in identity.items()]
-        content_type = f"content-type: multipart/form-data; boundary={boundary}"
-        text = "\r\n".join(["POST /v1/audio/transcriptions HTTP/1.1", "host: x", content_type, *named, *lines])
-        self.writer.write(f"{text}\r\n\r\n".encode())
-
-    def chunk(self, piece: bytes) -> None:
-        self.writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-
-    async def reply(self) -> Reply:
-        head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
-        status, _, lines = head.partition("\r\n")
-        headers: Any = {}
-        for line in lines.strip().split("\r\n"):
-            name, _, value = line.partition(": ")
-            headers[name.lower()] = value
-        body = await self._reader.readexactly(int(headers["content-length"]))
-        return Reply(int(status.split(" ")[1]), headers, body)
-
-    async def closed_by_the_adapter(self) -> bool:
-        return await self._reader.read(1) == b""
-
-
-@asynccontextmanager
-async def wire(here: World) -> AsyncIterator[Wire]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", here.adapter.ports["serve"])
-    try:
-        yield Wire(here, reader, writer)
-    finally:
-        writer.transport.abort()
-
-
-def is_refusal(reply: Reply, status: int, code: str, param: str | None) -> None:
-    """In OpenAI's shape, and the client's fault."""
-    assert (reply.status, reply.headers["x-insource-outcome"]) == (status, "client")
-    error = json.loads(reply.body)["error"]
-    assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", code, param)
-    assert error["message"]
-
-
-def spooled(here: World) -> list[Path]:
-    return list((here.folder / "wal" / "spool").iterdir())
-
-
-async def nothing_is_held(here: World) -> None:
-    await until(lambda: here.adapter.entrance.in_flight == 0)
-    assert here.adapter.backend.admission.inside == 0
-    assert spooled(here) == []
 
 
 # Many at once
@@ -312,101 +246,3 @@ async def test_a_server_that_breaks_off_in_mid_stream_resets_the_client(tmp_path
         end = await here.ended(one.request)
         assert (end["outcome"], end["status"], end["reason"]) == ("server", 200, "broken_off")
         await nothing_is_held(here)
-
-
-# Forms of odd shapes
-
-
-async def send(here: World, body: bytes, *, chunked: bool, boundary: str = BOUNDARY) -> Reply:
-    """The same form by either way: whole in memory, or streamed to disk."""
-    async with wire(here) as one:
-        if chunked:
-            one.head("transfer-encoding: chunked", boundary=boundary)
-            one.chunk(body)
-            one.chunk(b"")
-        else:
-            one.head(f"content-length: {len(body)}", boundary=boundary)
-            one.writer.write(body)
-        return await one.reply()
-
-
-@pytest.mark.parametrize("chunked", [False, True])
-async def test_forms_that_are_refused(tmp_path: Path, chunked: bool) -> None:
-    too_long = part("prompt", b"x" * (MAX_FIELD_BYTES + 1))
-    too_many = b"".join(part(f"f{number}", b"x") for number in range(MAX_FIELDS + 1))
-    cases = [
-        (MODEL + END, "missing_required_parameter", "file"),
-        (FILE + END, "missing_required_parameter", "model"),
-        (MODEL + FILE + FILE + END, "duplicate_parameter", "file"),
-        (FILE + MODEL + FILE + END, "duplicate_parameter", "file"),
-        (MODEL + MODEL + FILE + END, "duplicate_parameter", "model"),
-        (MODEL + part("file", b"", "a.wav") + END, "empty_file", "file"),
-        (too_long + MODEL + FILE + END, "invalid_value", "prompt"),
-        (too_many + FILE + END, "invalid_value", None),
-        (MODEL + part("language", b"\xff\xfe") + FILE + END, "invalid_value", "language"),
-        (MODEL + FILE, "truncated_body", "file"),
-        (MODEL + FILE[:-100], "truncated_body", "file"),
-        (b"\r\n", "truncated_body", "file"),
-    ]
-    async with world(tmp_path) as here:
-        for body, code, param in cases:
-            is_refusal(await send(here, body, chunked=chunked), 400, code, param)
-        for boundary in ("another", "b0undary-", "b0und", '"', ""):
-            reply = await send(here, MODEL + FILE + END, chunked=chunked, boundary=boundary)
-            assert (reply.status, json.loads(reply.body)["error"]["type"]) == (400, "invalid_request_error"), boundary
-        assert here.server.calls == []
-        await nothing_is_held(here)
-        assert (await send(here, MODEL + FILE + END, chunked=chunked)).status == 200
-
-
-@pytest.mark.parametrize("chunked", [False, True])
-@pytest.mark.parametrize(
-    "form",
-    [
-        FILE + MODEL + part("language", b"en") + END,
-        MODEL + FILE + part("language", b"en") + END,
-        MODEL + part("language", b"en") + FILE + END,
-        b"\r\n" + MODEL + part("language", b"en") + FILE + END,  # a preamble
-        MODEL + part("language", b"en") + FILE + END + b"epilogue",
-        MODEL + part("language", b"en") + part("file", tone_wav()) + END,  # a file without a name
-    ],
-    ids=["file first", "file between", "file last", "preamble", "epilogue", "no name"],
-)
-async def test_the_order_of_fields_says_nothing(tmp_path: Path, form: bytes, chunked: bool) -> None:
-    async with world(tmp_path) as here:
-        reply = await send(here, form, chunked=chunked)
-        assert reply.status == 200
-        assert [(one["language"], one["bytes"]) for one in here.server.calls] == [("en", tone_wav())]
-
-
-@pytest.mark.parametrize("chunked", [False, True])
-@pytest.mark.parametrize(
-    ("sent", "ending"),
-    [("aufnahme größer.wav", ".wav"), ("会議.wav", ".wav"), ("../../etc/passwd.wav", "passwd.wav"), ("会議", ".wav"),
-     ("a\tb.wav", ".wav"), ("x" * 300 + ".wav", "x.wav")],
-    ids=["umlauts", "chinese", "a path", "no ending", "a tab", "long"],
-)  # fmt: skip
-async def test_file_names_of_all_kinds(tmp_path: Path, sent: str, ending: str, chunked: bool) -> None:
-    async with world(tmp_path) as here:
-        reply = await send(here, MODEL + part("file", tone_wav(), sent) + END, chunked=chunked)
-        assert reply.status == 200
-        name = here.server.calls[0]["filename"]
-        assert name.endswith(ending)
-        assert "/" not in name
-        assert name.isprintable()
-        assert len(name) <= 100
-        if sent.isprintable() and "/" not in sent and "." in sent and len(sent) < 100:
-            assert unquote(name) == sent  # no ending of ours, and no letter lost
-
-
-async def test_a_form_that_arrives_byte_by_byte_is_the_same_form(tmp_path: Path) -> None:
-    body = MODEL + FILE[:200]
-    rest = FILE[200:] + END
-    async with world(tmp_path) as here, wire(here) as one:
-        one.head(f"content-length: {len(body) + len(rest)}")
-        for byte in body:
-            one.writer.write(bytes([byte]))
-            await asyncio.sleep(0)
-        one.writer.write(rest)
-        assert (await one.reply()).status == 200
-        assert here.server.calls[0]["bytes"] == tone_wav()

@@ -29,10 +29,17 @@ class Proxy:
     """`user:password` that it wants; empty: none."""
     status: int = 200
     """What it answers to who may come."""
+    tls: bool = False
+    """It is itself spoken to by TLS, and proves itself as the vendor does."""
     asked: list[str] = field(default_factory=list)
     """Targets of the tunnels that were asked for."""
     port: int = 0
     open: list[asyncio.StreamWriter] = field(default_factory=list)
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared: who asks waits for its answer."""
+
+    def __post_init__(self) -> None:
+        self.answers.set()
 
     def cut(self) -> None:
         """End every tunnel."""
@@ -45,6 +52,7 @@ class Proxy:
             method, target, _ = head[0].split()
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
             self.asked.append(target)
+            await self.answers.wait()
             wanted = "Basic " + base64.b64encode(self.credentials.encode()).decode()
             status = 405 if method != "CONNECT" else self.status
             if self.credentials and headers.get("proxy-authorization") != wanted:
@@ -101,7 +109,7 @@ async def private_endpoint(folder: Path, door: Proxy) -> AsyncIterator[Endpoint]
     runner = web.AppRunner(server_application(vendor), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-    listening = await asyncio.start_server(door.take, "127.0.0.1", 0)
+    listening = await asyncio.start_server(door.take, "127.0.0.1", 0, ssl=tls if door.tls else None)
     door.port = listening.sockets[0].getsockname()[1]
     try:
         yield Endpoint(vendor, authority, runner.addresses[0][1])
@@ -122,7 +130,7 @@ async def private_vendor(
             "endpoint": f"https://127.0.0.1:{there.port}/v1",
             "ca_file": mount.path / "ca.crt",
             "ca_source": "ConfigMap corp-ca/ca.crt",
-            **({"proxy_url": f"http://127.0.0.1:{door.port}"} if proxy else {}),
+            **({"proxy_url": f"{'https' if door.tls else 'http'}://127.0.0.1:{door.port}"} if proxy else {}),
             **backend,
         }
         async with world(folder, side="vendor", backend=settings) as here:
@@ -139,6 +147,16 @@ async def test_a_vendor_of_a_private_ca(tmp_path: Path) -> None:
         assert here.world.adapter.state().ready
         assert (await here.world.post()).status == 200
         assert here.proxy.asked == []
+
+
+async def test_a_bundle_with_comments_in_any_language(tmp_path: Path) -> None:
+    """As everybody's bundle has, Mozilla's first of all."""
+    async with private_vendor(tmp_path) as here:
+        here.ca.swap({"ca.crt": f"# Főtanúsítvány, Türkiye\n{here.authority.pem}"})
+        assert here.world.adapter.state().ready
+        assert (await here.world.post()).status == 200
+        here.ca.swap({"ca.crt": f"# Főtanúsítvány\n{Authority().pem}"})
+        assert (await here.world.post()).error["code"] == "certificate", "and it is read"
 
 
 async def test_a_vendor_that_nobody_vouches_for_is_not_believed(tmp_path: Path) -> None:
@@ -188,6 +206,24 @@ async def test_through_a_proxy(tmp_path: Path) -> None:
         assert "proxy-authorization" not in {name.lower() for name in here.vendor.calls[0]["headers"]}
 
 
+@pytest.mark.parametrize("size", [3200, 3 << 20])
+async def test_through_a_proxy_that_is_itself_spoken_to_by_tls(tmp_path: Path, size: int) -> None:
+    door, wav = Proxy(tls=True, credentials=CREDENTIALS), silence(size)
+    async with private_vendor(tmp_path, proxy=door, **credentials(tmp_path)) as here:
+        for _ in range(2):
+            assert (await here.world.post(audio=wav)).status == 200
+        assert here.proxy.asked[0] == f"127.0.0.1:{here.port}"
+        assert here.vendor.calls[0]["bytes"] == wav
+
+
+async def test_a_proxy_that_cannot_prove_itself_hears_no_credentials(tmp_path: Path) -> None:
+    door = Proxy(tls=True, credentials=CREDENTIALS)
+    async with private_vendor(tmp_path, proxy=door, ca=Authority().pem, **credentials(tmp_path)) as here:
+        reply = await here.world.post()
+        assert (reply.status, reply.outcome, reply.error["code"]) == (503, "server", "certificate")
+        assert (door.asked, here.vendor.calls) == ([], [])
+
+
 def silence(size: int) -> bytes:
     """A WAV with so many bytes of samples."""
     content = io.BytesIO()
@@ -221,6 +257,18 @@ async def test_a_proxy_with_credentials_that_change(tmp_path: Path) -> None:
         assert (await here.world.post()).status == 200
         said = state.credentials_message + reply.body.decode()
         assert "pass:word" not in said
+
+
+async def test_a_refusal_that_comes_late_is_of_the_credentials_that_were_shown(tmp_path: Path) -> None:
+    door = Proxy(credentials="egress:another")
+    async with private_vendor(tmp_path, proxy=door, **credentials(tmp_path)) as here:
+        door.answers.clear()
+        asked = asyncio.create_task(here.world.post())
+        await until(lambda: door.asked)
+        credentials(tmp_path, "egress:another")
+        door.answers.set()
+        assert (await asked).outcome == "refused_credentials"
+        assert here.world.adapter.state().credentials_resolved is True
 
 
 async def test_a_proxy_whose_credentials_are_missing(tmp_path: Path) -> None:

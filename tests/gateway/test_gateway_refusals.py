@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from insource.gateway.view import ClientKey, DeploymentKey
 from tests.gateway.gateway_harness import ALICE, AUTH, BOB, PATH, gateway, until
@@ -29,22 +30,30 @@ async def test_each_refusal_and_that_serving_goes_on(tmp_path: Path) -> None:
             (PATH, b"{}", {"authorization": "Bearer sk-nobody"}, 401, "invalid_api_key"),
             (PATH, b"{}", bob, 403, "permission_denied"),
             ("/voice/other/v1/models", b"{}", AUTH, 404, "model_not_found"),
-            ("/v1/audio/transcriptions", b"{}", AUTH, 404, "model_not_found"),
+            ("/v1/nothing", b"{}", AUTH, 404, "model_not_found"),
             ("/voice/dictation", b"{}", AUTH, 404, "model_not_found"),
             (PATH, bytes(1001), AUTH, 413, "request_too_large"),
-            ("/voice/dictation%2fv1/models", b"{}", AUTH, 400, "bad_request"),
             (PATH, b"{}", {**AUTH, "x_insource_client": "evil"}, 400, "bad_request"),
         ]
         for path, body, headers, code, word in cases:
-            from yarl import URL
-
             async with gw.session.post(URL(gw.url + path, encoded=True), data=body, headers=headers) as answer:
                 found = error(await answer.read())
                 assert (answer.status, found["code"]) == (code, word), path
                 assert answer.content_type == "application/json"
+                assert code != 413 or "limit of 1000 bytes" in str(found["message"])
             assert (await gw.post())[0] == 200
         assert (await gw.post(body=bytes(1000)))[0] == 200
         assert not [seen for seen in gw.adapter.seen["serve"] if seen.size > 1000]
+
+
+async def test_an_escaped_slash_is_sent_back_as_the_path_that_it_means(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as gw:
+        for path in ("/voice/dictation%2Fv1/models", "/voice/x%2f..%2fdictation/v1/models"):
+            url = URL(gw.url + path, encoded=True)
+            async with gw.session.post(url, headers=AUTH, allow_redirects=False) as answer:
+                assert answer.status == 307, path
+                assert URL(answer.headers["location"]).path == "/voice/dictation/v1/models"
+        assert not gw.adapter.seen
 
 
 async def test_keys_come_and_go_without_a_restart(tmp_path: Path) -> None:

@@ -46,7 +46,9 @@ def reservation(request_id: str = "r1", **changes: Any) -> str:
         ("wrong", "/v1/reservations", 401, "authentication_error"),
         ("gateway", "/v1/records", 403, "permission_error"),
         ("person", "/v1/records", 403, "permission_error"),
+        ("cli", "/v1/records", 403, "permission_error"),
         ("cli", "/v1/reservations", 403, "permission_error"),
+        ("own-account", "/v1/sightings", 403, "permission_error"),
         ("adapter", "/v1/sightings", 403, "permission_error"),
         ("false-gateway", "/v1/sightings", 403, "permission_error"),
     ],
@@ -56,6 +58,14 @@ async def test_who_may_write_what(ledger: Ledger, token: str, path: str, status:
     assert (answered, body["error"]["type"]) == (status, kind)
     assert "wrong" not in body["error"]["message"]
     await ledger.still_serves()
+
+
+async def test_a_pod_with_another_service_account_sends_records_of_its_namespace_and_reads_none(ledger: Ledger) -> None:
+    status, _, _ = await ledger.records(started("a"), token="own-account")
+    assert status == 200
+    _, body = await ledger.get("/v1/attempts", namespace="voice")
+    assert [row["attempt_id"] for row in body["attempts"]] == ["a.0.1"]
+    assert (await ledger.get("/v1/cost", token="own-account"))[0] == 403
 
 
 @pytest.mark.parametrize(("token", "status"), [("wrong", 401), ("adapter", 403), ("cli", 200), ("gateway", 200)])
@@ -260,7 +270,9 @@ async def test_the_cost_report_over_http(ledger: Ledger) -> None:
     status, body = await ledger.get("/v1/cost", namespace="voice", since=str(START_MS - 1))
     assert status == 200
     by_backend = {row["backend"]: row for row in body["rows"]}
-    assert by_backend["openai"]["vendor"] == {"cost": "0.006", "per_audio_hour": "0.360000"}
+    assert by_backend["openai"]["vendor"] == {
+        "cost": "0.006", "per_audio_hour": "0.360000", "per_unit": {"audio_ms": "0.360000"},
+    }  # fmt: skip
     assert by_backend["inhouse"]["audio_seconds"] == "60.000"
     assert body["comparisons"][0]["reference"]["counterfactual"] == "0.006"
 

@@ -16,7 +16,7 @@ from insource.adapter.ledger import LedgerClient as AdaptersLedger
 from insource.adapter.ledger import Shipper
 from insource.adapter.settings import Patience
 from insource.adapter.wal import WriteAheadLog
-from insource.adapter.watched_file import WatchedFile, first_line
+from insource.adapter.watched_file import WatchedFile, bearer
 from insource.env import system_env
 from insource.gateway.ledger_client import LedgerClient
 from tests.gateway.ledger_harness import Ledger, running_ledger
@@ -155,7 +155,7 @@ async def test_the_adapter_sets_aside_what_the_ledger_names(ledger: Ledger, tmp_
     wal.append(started("bad").model_copy(update={"number": 0}))
     wal.append(ended("a"))
     (tmp_path / "token").write_text("adapter")
-    token = WatchedFile(tmp_path / "token", first_line, "", env.clock, 0.0)
+    token = WatchedFile(tmp_path / "token", bearer, "", env.clock, 0.0)
     shipper = Shipper(wal, AdaptersLedger(ledger.url, token, ledger.session), env, Patience())
     await shipper.ship_present()
     assert (wal.unshipped, shipper.rejected) == (0, 1)

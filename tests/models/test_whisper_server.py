@@ -13,13 +13,13 @@ import jiwer
 import openai
 import pytest
 import pytest_asyncio
-from aiohttp import web
 
 from insource.servers.application import TranscriptionServer
 from insource.servers.model_files import ModelUnavailableError, locate_model, verify_model
 from insource.servers.settings import ServerSettings
 from insource.servers.whisper import decode, whisper_loader
 from tests import audio
+from tests.model_servers import asked_by_sdk
 from tests.programs import program
 
 with warnings.catch_warnings():  # its docstrings have invalid escapes, which Python warns of on the first compilation
@@ -35,14 +35,8 @@ MODEL = "whisper-tiny-en"
 async def sdk() -> AsyncIterator[openai.AsyncOpenAI]:
     settings = ServerSettings(model_name=MODEL, model_uri=URI, slots=1)
     server = TranscriptionServer(settings, whisper_loader(locate_model(URI), settings))
-    runner = web.AppRunner(server.application(), handler_cancellation=True)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    await server.ready()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+    async with asked_by_sdk(server) as client:
         yield client
-    await runner.cleanup()
 
 
 async def test_word_error_rate_is_at_most_a_tenth(sdk: openai.AsyncOpenAI) -> None:

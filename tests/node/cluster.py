@@ -6,17 +6,23 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+import yaml
 from rich.console import Console
 
 from tests.node import daemons
 from tests.node.images import ROOT, TARGETS, Builder, archive, build, tag_of
+from tests.node.kubectl import Kubectl
 from tests.node.node import Node, exclusive
 from tests.node.packages import call
 from tests.node.places import REGISTRY, NodeError, Places, cache_folder
+from tests.node.second import Second
+from tests.node.traces import traces
 
 GIVEN = "KUBECONFIG_FOR_TESTS"
 GIVEN_IMAGES = "IMAGES_FOR_TESTS"
@@ -40,6 +46,10 @@ class Cluster(Protocol):
     @property
     def kubeconfig(self) -> Path: ...
 
+    @property
+    def routed(self) -> bool:
+        """Whether this machine reaches the addresses of Services: else requests go by `kubectl port-forward`."""
+
     def is_up(self) -> bool:
         """Whether it was there before us."""
 
@@ -49,11 +59,19 @@ class Cluster(Protocol):
     def down(self, *, images: bool = False) -> None:
         """As it was before `up`."""
 
+    def prepare(self) -> None:
+        """Build what takes long, and start nothing; what is built is not built again. Raises NodeError."""
+
     def images(self) -> Images:
         """Build the product's images and bring them to where pods find them. Raises NodeError."""
 
     def tag(self, images: Images, tag: str) -> None:
         """The same images by another tag, too."""
+
+
+def release_tag() -> str:
+    """The tag that the chart's images have if nothing else is said."""
+    return str(yaml.safe_load((ROOT / "charts/insource/Chart.yaml").read_text())["appVersion"])
 
 
 def kind_of_cluster() -> Literal["given", "kind", "host"]:
@@ -84,6 +102,10 @@ class Host:
     node: Node
 
     @property
+    def routed(self) -> bool:
+        return True
+
+    @property
     def kubeconfig(self) -> Path:
         return self.node.places.kubeconfig
 
@@ -98,34 +120,61 @@ class Host:
                 return
             if self.node.is_begun():
                 self.node.console.print("insource: removing what is left of an earlier node")
-                self.node.down()
+                self._end()
             try:
                 self.node.up()
             except BaseException:
                 self.node.console.print(
                     "insource: the node did not get up; its logs stay in " + str(self.node.places.logs)
                 )
-                self.node.down()
+                self._end()
                 raise
 
     def down(self, *, images: bool = False) -> None:
         places = self.node.places
         with exclusive(places):
-            self.node.down()
+            self._end()
             if images:
                 shutil.rmtree(places.containerd_root, ignore_errors=True)
+                shutil.rmtree(places.second.state, ignore_errors=True)
                 shutil.rmtree(places.logs, ignore_errors=True)
 
+    def _end(self) -> None:
+        Second(self.node).down()
+        self.node.down()
+
+    def prepare(self) -> None:
+        _ = self.node.binaries
+        build(Builder(self.node.tools, self.node.places), self.node.console)
+
     def images(self) -> Images:
-        node = self.node
-        builder = Builder(node.tools, node.places)
-        names = build(builder, node.console)
-        present = node.images()
-        for name in (each for each in names if each not in present):
-            node.console.print(f"insource: importing {name}")
-            with tempfile.TemporaryDirectory(dir=node.places.state) as folder:
-                node.ctr("images", "import", archive(builder, name, Path(folder)))
+        builder = Builder(self.node.tools, self.node.places)
+        names = build(builder, self.node.console)
+        self._bring(self.node, builder, names)
         return Images(REGISTRY, names[0].rpartition(":")[2])
+
+    @contextmanager
+    def second(self) -> Iterator[Node]:
+        """Another node with the product's images, gone afterwards."""
+        second = Second(self.node)
+        with exclusive(self.node.places):
+            second.up()
+        try:
+            builder = Builder(self.node.tools, self.node.places)
+            self._bring(second.node, builder, build(builder, self.node.console))
+            yield second.node
+        finally:
+            with exclusive(self.node.places):
+                second.down()
+            self.node.kubectl("delete", "node", second.places.name, "--ignore-not-found")
+
+    def _bring(self, node: Node, builder: Builder, names: list[str]) -> None:
+        """To its containerd what that has not: layers that it has from an earlier image are not written again."""
+        present = node.images()
+        if absent := [each for each in names if each not in present]:
+            node.console.print(f"insource: importing {', '.join(absent)}")
+            with tempfile.TemporaryDirectory(dir=self.node.places.state) as folder:
+                node.ctr("images", "import", archive(builder, absent, node.contents(), Path(folder)))
 
     def tag(self, images: Images, tag: str) -> None:
         for target in TARGETS:
@@ -139,16 +188,29 @@ class Given:
 
     kubeconfig: Path
 
+    @property
+    def routed(self) -> bool:
+        return False
+
     def is_up(self) -> bool:
         return True
 
     def up(self) -> None:
         if not self.kubeconfig.is_file():
             raise NodeError(f"{GIVEN} names {self.kubeconfig}, which is no file: name the kubeconfig of a test cluster")
-        call(["kubectl", "--kubeconfig", self.kubeconfig, "get", "--raw", "/readyz"], "asking the given cluster")
+        kubectl = Kubectl(self.kubeconfig)
+        kubectl("get", "--raw", "/readyz")
+        if found := traces(kubectl):
+            raise NodeError(
+                f"the cluster of {GIVEN} has an Insource, or what its tests have left, and the tests would remove it: "
+                f"{', '.join(found[:5])}{' ...' if found[5:] else ''}; name another cluster, or remove that"
+            )
 
     def down(self, *, images: bool = False) -> None:
         del images
+
+    def prepare(self) -> None:
+        """Its images are pushed by its user."""
 
     def images(self) -> Images:
         registry, _, tag = os.environ.get(GIVEN_IMAGES, "").rpartition(":")
@@ -171,6 +233,10 @@ class Kind:
     console: Console
 
     @property
+    def routed(self) -> bool:
+        return False
+
+    @property
     def kubeconfig(self) -> Path:
         return cache_folder() / "kind.kubeconfig"
 
@@ -189,12 +255,17 @@ class Kind:
         del images
         call(["kind", "delete", "cluster", "--name", KIND_NAME, "--kubeconfig", self.kubeconfig], "kind delete cluster")
 
-    def images(self) -> Images:
+    def prepare(self) -> None:
         images = Images(REGISTRY, tag_of(ROOT))
         for target in TARGETS:
-            name = images.name(target)
-            call(["docker", "build", "--quiet", "--target", target, "--tag", name, ROOT], f"building {target}")
-            self._load(name)
+            command = ["docker", "build", "--quiet", "--target", target, "--tag", images.name(target), ROOT]
+            call(command, f"building {target}")
+
+    def images(self) -> Images:
+        self.prepare()
+        images = Images(REGISTRY, tag_of(ROOT))
+        for target in TARGETS:
+            self._load(images.name(target))
         return images
 
     def tag(self, images: Images, tag: str) -> None:

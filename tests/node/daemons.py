@@ -3,6 +3,7 @@ that says which process is whose can be lost, stale, or written a moment too lat
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -33,6 +34,11 @@ def start(places: Places, name: str, command: Sequence[str | Path], environment:
             start_new_session=True,
         )
     _children.append(child)
+    # Popen returns a moment before the kernel shows the environment, and who asks in between finds no such program.
+    environ = Path(f"/proc/{child.pid}/environ")
+    with contextlib.suppress(OSError):
+        while child.poll() is None and not environ.read_bytes():
+            time.sleep(0.001)
     return child.pid
 
 
@@ -71,11 +77,21 @@ def stop(places: Places, name: str, how: signal.Signals = signal.SIGTERM) -> boo
         return False
     os.kill(pid, how)
     end = time.monotonic() + STOP_S
-    while running(places).get(name) == pid:
+    while _lives(pid):
         if time.monotonic() > end:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
     return True
+
+
+def _lives(pid: int) -> bool:
+    """Also while it is ending: its memory goes first, and the mark with it; its ports go last, with the last thread."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks]
+    except OSError:
+        return Path(f"/proc/{pid}").exists()
+    return states not in ([], ["Z"], ["X"])
 
 
 def last_words(places: Places, name: str) -> str:

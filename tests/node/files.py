@@ -41,12 +41,12 @@ state = "{places.run}/containerd"
 
 
 def pod_network(places: Places) -> str:
-    """Pods get a route to services and none to anywhere else: nothing of a test leaves the machine."""
+    """Pods get a route to services and to other nodes, and none to anywhere else: nothing leaves the machine."""
     addresses = {
         "type": "host-local",
         "dataDir": f"{places.run}/cni-addresses",
         "ranges": [[{"subnet": places.pods, "gateway": places.gateway}]],
-        "routes": [{"dst": places.services}],
+        "routes": [{"dst": places.services}, {"dst": places.cluster}],
     }
     bridge = {"type": "bridge", "bridge": places.bridge, "isGateway": True, "ipMasq": False, "hairpinMode": True}
     return json.dumps(
@@ -63,7 +63,7 @@ def kubelet(places: Places) -> str:
     return _document(
         "kubelet.config.k8s.io/v1beta1",
         "KubeletConfiguration",
-        address=places.gateway,
+        address=places.address,
         port=places.kubelet_port,
         healthzPort=places.kubelet_health_port,
         readOnlyPort=0,
@@ -97,8 +97,8 @@ def kube_proxy(places: Places) -> str:
         mode="nftables",
         clientConnection={"kubeconfig": f"{places.run}/proxy.kubeconfig"},
         hostnameOverride=places.name,
-        clusterCIDR=places.pods,
-        nodePortAddresses=[f"{places.gateway}/32"],
+        clusterCIDR=places.cluster,
+        nodePortAddresses=[f"{places.address}/32"],
         healthzBindAddress=f"127.0.0.1:{places.proxy_health_port}",
         metricsBindAddress=f"127.0.0.1:{places.proxy_metrics_port}",
         # The machine's own limits stay as they are.
@@ -141,13 +141,8 @@ def kubeconfig(places: Places, token: str) -> str:
 
 
 def base_objects(places: Places) -> list[dict[str, Any]]:
-    """DNS as pods know it, and the class that makes a folder of this machine for each claim."""
+    """DNS as pods know it, the class that makes a folder of this machine for each claim, and what programs may read."""
     ports = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]
-    watched = [
-        {"apiGroups": [""], "resources": ["services", "pods", "namespaces", "endpoints"], "verbs": ["list", "watch"]},
-        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
-    ]
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "node-dns"}
     default = {"storageclass.kubernetes.io/is-default-class": "true"}
     return [
         {
@@ -168,19 +163,8 @@ def base_objects(places: Places) -> list[dict[str, Any]]:
             "ports": ports,
             "endpoints": [{"addresses": [places.gateway]}],
         },
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRole",
-            "metadata": {"name": "node-dns"},
-            "rules": watched,
-        },
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": "node-dns"},
-            "roleRef": role,
-            "subjects": [{"kind": "User", "name": "dns", "apiGroup": "rbac.authorization.k8s.io"}],
-        },
+        *_reader("dns"),
+        *_reader("policies", "nodes", "networkpolicies"),
         {
             "apiVersion": "storage.k8s.io/v1",
             "kind": "StorageClass",
@@ -188,6 +172,29 @@ def base_objects(places: Places) -> list[dict[str, Any]]:
             "provisioner": PROVISIONER,
             "reclaimPolicy": "Delete",
             "volumeBindingMode": "Immediate",
+        },
+    ]
+
+
+def _reader(user: str, *more: str) -> list[dict[str, Any]]:
+    """It may read Services, what is behind them, and `more`."""
+    group = "rbac.authorization.k8s.io"
+    resources = ["services", "pods", "namespaces", "endpoints", "endpointslices", *more]
+    rule = {"apiGroups": ["", "discovery.k8s.io", "networking.k8s.io"], "resources": resources}
+    version, name = f"{group}/v1", f"node-{user}"
+    return [
+        {
+            "apiVersion": version,
+            "kind": "ClusterRole",
+            "metadata": {"name": name},
+            "rules": [{**rule, "verbs": ["get", "list", "watch"]}],
+        },
+        {
+            "apiVersion": version,
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "User", "name": user, "apiGroup": group}],
         },
     ]
 

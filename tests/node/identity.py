@@ -19,10 +19,12 @@ from tests.node.places import Places
 CALLERS = {
     "admin": ("admin", "system:masters"),
     "kubelet": ("system:node:{node}", "system:nodes"),
+    "kubelet-2": ("system:node:{second}", "system:nodes"),
     "controllers": ("system:kube-controller-manager",),
     "scheduler": ("system:kube-scheduler",),
     "proxy": ("system:kube-proxy",),
     "dns": ("dns",),
+    "policies": ("policies",),
 }
 """Kubeconfig -> (user, groups)."""
 _VALID_FOR = timedelta(days=365)
@@ -37,7 +39,9 @@ def write(places: Places) -> None:
     names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
     addresses = [places.gateway, "127.0.0.1", places.api_service]
     authority.issue(folder / "api", "kube-apiserver", names, addresses)
-    authority.issue(folder / "kubelet", places.name, [places.name], [places.gateway])
+    # The second one's, too, should there be one: this authority's key is in no file.
+    for name, node in (("kubelet", places), ("kubelet-2", places.second)):
+        authority.issue(folder / name, node.name, [node.name], [node.address])
     authority.issue(folder / "to-kubelet", "apiserver-to-kubelet", organisation="system:masters")
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     _save(folder / "service-account.key", _pem(private))
@@ -45,7 +49,7 @@ def write(places: Places) -> None:
     for name, (user, *groups) in CALLERS.items():
         token = secrets.token_urlsafe(24)
         column = f',"{",".join(groups)}"' if groups else ""
-        lines.append(f"{token},{user.format(node=places.name)},{name}{column}\n")
+        lines.append(f"{token},{user.format(node=places.name, second=places.second.name)},{name}{column}\n")
         _save(places.run / f"{name}.kubeconfig", files.kubeconfig(places, token).encode())
     _save(folder / "tokens.csv", "".join(lines).encode())
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -17,7 +20,11 @@ from tests.node.places import REGISTRY, NodeError, Places
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ("insource", "gateway", "servers")
+LOCKS = ("base", "servers", "gateway", "build")
+"""Of `requirements`, what the images are made of: an edit of another one makes no new image."""
 BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
+_SAME = ("--layers", "--timestamp", "0", "--identity-label=false")
+"""One time for all files, and nothing of the builder: what an image is made of decides its bits."""
 _BASE_DOCKERFILE = """\
 FROM scratch
 COPY root/ /
@@ -86,14 +93,23 @@ def base_image(builder: Builder, console: Console) -> str:
     return name
 
 
+def inputs(folder: Path) -> list[Path]:
+    """Every file that the images are made of: what the Dockerfile copies, itself, and what it leaves out."""
+    named = (
+        "Dockerfile",
+        ".dockerignore",
+        "pyproject.toml",
+        "LICENSE",
+        *(f"requirements/{each}.txt" for each in LOCKS),
+    )
+    code = (path for path in (folder / "operator").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return sorted([*(folder / name for name in named), *code])
+
+
 def tag_of(folder: Path) -> str:
     """What the images are made of, as a tag: the same sources are not built, nor rolled out, again."""
-    names = ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE")
-    found = [folder / name for name in names]
-    for part in ("requirements", "operator"):
-        found += (path for path in (folder / part).rglob("*") if path.is_file() and path.suffix != ".pyc")
-    digest = hashlib.sha256()
-    for path in sorted(found):
+    digest = hashlib.sha256(" ".join(_SAME).encode())
+    for path in inputs(folder):
         digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
     return f"dev-{digest.hexdigest()[:12]}"
 
@@ -112,9 +128,20 @@ def build(builder: Builder, console: Console, folder: Path = ROOT) -> list[str]:
             if builder.has(name):
                 continue
             console.print(f"insource: building the image {target} (minutes at first, seconds after an edit)")
-            words = ["--layers", "--network=host", "--build-arg", f"BASE={base}", "--build-arg", f"REVISION={tag}"]
-            builder.run("bud", *words, *_trust(), "--target", target, "-t", name, folder, what=f"the image {target}")
+            build_target(builder, target, name, base, tag, folder)
     return names
+
+
+def build_target(builder: Builder, target: str, name: str, base: str, revision: str, folder: Path) -> None:
+    """One image. Its bits depend on the base, the inputs and the revision only: no file has a time of the build."""
+    arguments = ["--build-arg", f"BASE={base}", *_SAME, "--target", target, "-t", name]
+    # buildah's cache knows a label by its words before they are expanded, and would keep the last revision's.
+    text = (folder / "Dockerfile").read_text().replace("${REVISION}", revision)
+    with tempfile.NamedTemporaryFile("w", prefix="Dockerfile-", dir=builder.places.state) as file:
+        file.write(text)
+        file.flush()
+        words = ["--network=host", "-f", file.name, *arguments, *_trust()]
+        builder.run("bud", *words, folder, what=f"the image {target}")
 
 
 def _trust() -> list[str]:
@@ -123,8 +150,38 @@ def _trust() -> list[str]:
     return ["-v", f"{bundle}:/etc/ssl/certs/ca-certificates.crt:ro"] if bundle.is_file() else []
 
 
-def archive(builder: Builder, name: str, folder: Path) -> Path:
-    """A file that `ctr images import` and `kind load image-archive` read."""
-    path = folder / f"{name.rpartition('/')[2].replace(':', '-')}.tar"
-    builder.run("push", name, f"docker-archive:{path}:{name}", what=f"writing {name}")
+def archive(builder: Builder, names: list[str], present: set[str], folder: Path) -> Path:
+    """An OCI archive that `ctr images import` reads: of these images what is not `present`, by digest.
+
+    All of them have the base and the dependencies in common, and an edit changes the last layer only.
+    """
+    layout = builder.places.state / "layout"
+    manifests, needed = [], set()
+    for name in names:
+        # Without compression a layer has the digest that it is known by, and is not written again.
+        builder.run("push", "--disable-compression", name, f"oci:{layout}:{name}", what=f"writing {name}")
+    for entry in json.loads((layout / "index.json").read_text())["manifests"]:
+        # What an earlier call has kept has containerd's name only.
+        name = entry["annotations"].get("org.opencontainers.image.ref.name")
+        if name in names:
+            manifests.append({**entry, "annotations": {"io.containerd.image.name": name}})
+            manifest = json.loads(_blob(layout, entry["digest"]).read_text())
+            needed |= {entry["digest"], manifest["config"]["digest"], *(each["digest"] for each in manifest["layers"])}
+    _forget(layout, manifests, needed)
+    path = folder / "images.tar"
+    with tarfile.open(path, "w") as tar:
+        for part in ("oci-layout", "index.json", *(_blob(layout, each) for each in sorted(needed - present))):
+            tar.add(layout / part, str((layout / part).relative_to(layout)))
     return path
+
+
+def _blob(layout: Path, digest: str) -> Path:
+    return layout / "blobs" / digest.replace(":", "/")
+
+
+def _forget(layout: Path, manifests: list[dict[str, Any]], needed: set[str]) -> None:
+    """Keeps these images only: else the folder would grow with each edit."""
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": manifests}))
+    for blob in (layout / "blobs/sha256").iterdir():
+        if f"sha256:{blob.name}" not in needed:
+            blob.unlink()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,3 +82,31 @@ class Kubectl:
 def is_true(thing: dict[str, Any], condition: str) -> bool:
     conditions: Sequence[dict[str, Any]] = thing.get("status", {}).get("conditions", [])
     return any(each["type"] == condition and each["status"] == "True" for each in conditions)
+
+
+class Forward:
+    """`kubectl port-forward` to one pod of a Service, on a free port of this machine, until `close`."""
+
+    def __init__(self, kubectl: Kubectl, namespace: str, service: str, port: int) -> None:
+        # Its words go to a file: a pipe that nobody reads would stop it.
+        with tempfile.TemporaryFile() as said:
+            self._process = subprocess.Popen(
+                kubectl.command("port-forward", "-n", namespace, f"service/{service}", f":{port}"),
+                env=kubectl.environment(), stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+            )  # fmt: skip
+
+            def heard() -> str:
+                # Not by a seek: the position is the program's, too.
+                return os.pread(said.fileno(), 1 << 16, 0).decode()
+
+            until(lambda: "Forwarding from 127.0.0.1:" in heard() or not self.lives(), "a forwarded port", 60)
+            found = re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", heard())
+            assert found, f"kubectl port-forward to {service}: {heard()}"
+            self.url = f"http://127.0.0.1:{found[1]}"
+
+    def lives(self) -> bool:
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()

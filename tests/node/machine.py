@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,37 +14,6 @@ from tests.node.places import NodeError, Places
 
 CGROUPS = Path("/sys/fs/cgroup")
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
-_PROBE = "insource-probe"
-
-
-def why_not() -> str:
-    """Why the kernel does not let this machine be a node, or ''. Leaves nothing behind."""
-    if os.geteuid() != 0:
-        return "it needs root, for namespaces, mounts and a bridge"
-    if shutil.which("ip") is None or shutil.which("unshare") is None:
-        return "`ip` and `unshare` are not on PATH: install iproute2 and util-linux"
-    if said := _refused("ip", "link", "add", _PROBE, "type", "bridge"):
-        return f"no bridge can be made here: {said}"
-    _refused("ip", "link", "del", _PROBE)
-    with tempfile.TemporaryDirectory(prefix=_PROBE) as folder:
-        for name in ("lower", "upper", "work", "merged"):
-            (Path(folder) / name).mkdir()
-        mount = f"mount -t overlay overlay -o lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work"
-        namespaces = ("unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork")
-        if said := _refused(*namespaces, "sh", "-c", f"{mount} {folder}/merged"):
-            return f"no namespaces with an overlay file system can be made here: {said}"
-    try:
-        for group in _hierarchies():
-            (group / _PROBE).mkdir()
-            (group / _PROBE).rmdir()
-    except OSError as error:
-        return f"no control group can be made here: {error}"
-    return ""
-
-
-def _refused(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return (done.stderr.strip() or f"{command[0]} ended with {done.returncode}") if done.returncode else ""
 
 
 def check_free(places: Places, tools: Tools) -> None:

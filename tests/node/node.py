@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.cluster.binaries import BuildError, NodeBinaries, node_binaries
-from tests.node import daemons, files, identity, machine, programs
+from tests.node import daemons, files, identity, machine, policies, programs
 from tests.node.images import ROOT
 from tests.node.packages import Tools, call, locked, tools
 from tests.node.places import PAUSE, NodeError, Places
@@ -55,15 +55,18 @@ class Node:
         """From nothing to a Ready node: seconds, if nothing is to be built. Raises NodeError."""
         binaries = self.binaries
         machine.check_free(self.places, self.tools)
+        policies.check_free(self.tools)
         self._write()
         machine.make_network(self.places)
+        if reason := policies.prepare(self.places, self.tools):
+            self.console.print(f"insource: {policies.NOT_ENFORCED}: {reason}", markup=False)
         machine.make_cgroups(self.places)
         for name in ("containerd", "etcd"):
             self.start(name)
         self._wait(self._etcd_answers, "etcd", "etcd")
         self.start("kube-apiserver")
-        self._wait(self._containerd_answers, "containerd", "containerd")
-        self._import_pause(binaries.pause)
+        self._wait(self.containerd_answers, "containerd", "containerd")
+        self.import_pause(binaries.pause)
         self._wait(self.api_ready, "the API server", "etcd", "kube-apiserver")
         for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
             self.start(name)
@@ -72,6 +75,10 @@ class Node:
             self.start(name)
         everyone = (*programs.CONTROL_PLANE, *programs.NODE)
         self._wait(self.ready, "the node", *everyone)
+        if not policies.not_enforced(self.places):
+            # It ends if the API server has no object of its node yet.
+            self.start(policies.PROGRAM)
+            self._wait(lambda: policies.enforces(self.tools, self.places), "network policies", policies.PROGRAM)
         self._wait(self._default_account, "the default ServiceAccount", *everyone)
         self._wait(self._dns_answers, "CoreDNS", *everyone)
 
@@ -79,12 +86,16 @@ class Node:
         """One program, as `up` starts it."""
         if name == "containerd":
             command = programs.containerd(self.places, self.tools)
+        elif name in programs.EACH:
+            command = programs.of_node(self.places, self.binaries)[name]
         else:
             prefix = (self.places.run / "etcd-prefix").read_text()
             command = programs.commands(self.places, self.binaries, prefix)[name]
         # Note: Go's and Python's programs of this machine do well without Debian's libraries.
         environment = {**self.tools.environment(), "PYTHONPATH": f"{ROOT}:{ROOT / 'operator'}"}
-        if name not in ("containerd", "kube-proxy"):
+        if name == policies.PROGRAM:
+            environment.update(self.tools.filtering())
+        elif name not in ("containerd", "kube-proxy"):
             environment.pop("LD_LIBRARY_PATH")
         daemons.start(self.places, name, command, environment)
 
@@ -124,7 +135,7 @@ class Node:
         for name, text in texts.items():
             (run / name).write_text(text)
 
-    def _import_pause(self, program: Path) -> None:
+    def import_pause(self, program: Path) -> None:
         if PAUSE in self.images():
             return
         folder = self.places.run / "pause-image"
@@ -136,6 +147,10 @@ class Node:
     def images(self) -> set[str]:
         """By name, those that containerd has."""
         return set(self.ctr("images", "ls", "-q").split())
+
+    def contents(self) -> set[str]:
+        """By digest, the manifests, configurations and layers that containerd has."""
+        return set(self.ctr("content", "ls", "-q").split())
 
     # --- what is asked of it
 
@@ -170,7 +185,7 @@ class Node:
     def _dns_answers(self) -> bool:
         return _get(f"http://127.0.0.1:{self.places.dns_ready_port}/ready")
 
-    def _containerd_answers(self) -> bool:
+    def containerd_answers(self) -> bool:
         try:
             self.ctr("version")
         except NodeError:
@@ -204,8 +219,18 @@ class Node:
         """Everything but images and logs. Data is thrown away, so by force; safe after any death of `up` or `down`."""
         if not self.is_begun():
             return
-        for name in reversed((*programs.CONTROL_PLANE, "kube-proxy", "coredns", "volumes")):
+        for name in reversed((*programs.CONTROL_PLANE, "kube-proxy", policies.PROGRAM, "coredns", "volumes")):
             daemons.stop(self.places, name, signal.SIGKILL)
+        self.end_containers()
+        policies.undo(self.places, self.tools)
+        machine.unmake_network(self.places, self.tools)
+        machine.unmake_cgroups(self.places)
+        for folder in (self.places.state / "kubelet", self.places.state / "etcd", self.places.volumes):
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self.places.run, ignore_errors=True)
+
+    def end_containers(self) -> None:
+        """All of this node's, then its containerd, its mounts and its links to logs."""
         daemons.stop(self.places, "kubelet")
         if self.places.containerd_root.exists():
             if "containerd" not in self.running():
@@ -213,20 +238,15 @@ class Node:
                 self.places.run.mkdir(parents=True, exist_ok=True)
                 (self.places.run / "containerd.toml").write_text(files.containerd(self.places, self.tools.cni))
                 self.start("containerd")
-            self._wait(self._containerd_answers, "containerd", "containerd")
-            self._remove_containers()
+            self._wait(self.containerd_answers, "containerd", "containerd")
+            self.remove_containers()
         daemons.stop(self.places, "containerd")
         machine.unmount(self.places.run, self.places.state)
-        machine.unmake_network(self.places, self.tools)
-        machine.unmake_cgroups(self.places)
         for link in _CONTAINER_LOGS.glob("*") if _CONTAINER_LOGS.exists() else ():
             if link.is_symlink() and str(link.readlink()).startswith(f"{self.places.run}/"):
                 link.unlink()
-        for folder in (self.places.state / "kubelet", self.places.state / "etcd", self.places.volumes):
-            shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(self.places.run, ignore_errors=True)
 
-    def _remove_containers(self) -> None:
+    def remove_containers(self) -> None:
         containers = self.ctr("containers", "ls", "-q").split()
         spaces = set()
         for container in containers:

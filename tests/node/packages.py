@@ -24,8 +24,10 @@ PACKAGES = (
     "nftables", "libnftables1", "libnftnl11", "libmnl0", "libjansson4", "libedit2", "libbsd0", "libmd0", "libgmp10",
     "libxtables12", "libseccomp2", "libgpgme11", "libassuan0", "libgpg-error0", "libdevmapper1.02.1", "libudev1",
     "libselinux1", "uidmap",
+    "iptables", "ipset", "libipset13", "libip4tc2", "libip6tc2", "libnetfilter-conntrack3", "libnfnetlink0",
 )  # fmt: skip
 """By name of Debian 12. The versions are those of the release's present point, as with any system that follows it."""
+_IPTABLES = ("iptables", "iptables-save", "iptables-restore")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,16 @@ class Tools:
     @property
     def cni(self) -> Path:
         return self.root / "usr/lib/cni"
+
+    def filtering(self) -> dict[str, str]:
+        """For a program that calls iptables and ipset. Others do not find an iptables here, so that none tries it."""
+        environment = self.environment()
+        modules = self.root / f"usr/lib/{platform.machine()}-linux-gnu/xtables"
+        return {
+            **environment,
+            "PATH": f"{self.root / 'iptables'}:{environment['PATH']}",
+            "XTABLES_LIBDIR": str(modules),
+        }
 
     def environment(self) -> dict[str, str]:
         """For a program of these packages: it finds its siblings and its libraries here first."""
@@ -130,6 +142,10 @@ def _fetch(scratch: Path) -> None:
         call(["apt-get", "download", *PACKAGES], "fetching Debian packages", cwd=scratch)
     for package in sorted(scratch.glob("*.deb")):
         call(["dpkg", "-x", package, scratch / "root"])
+    # Installed, these are Debian's alternatives; the variant by nftables is its default.
+    (scratch / "root/iptables").mkdir()
+    for name in _IPTABLES:
+        (scratch / "root/iptables" / name).symlink_to("../usr/sbin/xtables-nft-multi")
 
 
 def mirror() -> str:

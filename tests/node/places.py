@@ -1,12 +1,12 @@
-"""Names, addresses and folders of the node.
+"""Names, addresses and folders of a node.
 
-A machine has room for one: the names of kube-proxy's tables and of some of the kubelet's paths are fixed.
+A network namespace has room for one: the names of kube-proxy's tables are fixed. The first has the machine's.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 REGISTRY = "registry.test"
@@ -27,7 +27,15 @@ class Places:
     name: str = "insource-node"
     bridge: str = "insource0"
     gateway: str = "10.245.0.1"
+    """Of this node's pods."""
     pods: str = "10.245.0.0/24"
+    address: str = "10.245.0.1"
+    """The node's own."""
+    space: str = ""
+    """The network namespace that its programs run in; '': the machine's."""
+    api_address: str = "10.245.0.1"
+    cluster: str = "10.245.0.0/16"
+    """All nodes and their pods."""
     services: str = "10.97.0.0/16"
     api_service: str = "10.97.0.1"
     dns_service: str = "10.97.0.10"
@@ -43,7 +51,22 @@ class Places:
 
     @property
     def url(self) -> str:
-        return f"https://{self.gateway}:{self.api_port}"
+        return f"https://{self.api_address}:{self.api_port}"
+
+    @property
+    def second(self) -> Places:
+        """Another node of the same cluster, on the same machine."""
+        return replace(
+            self,
+            run=self.run / "second",
+            state=self.state / "second",
+            name=f"{self.name}-2",
+            gateway="10.245.1.1",
+            pods="10.245.1.0/24",
+            address="10.245.254.2",
+            space=f"{self.name}-2",
+            cgroup=f"{self.cgroup}-2",
+        )
 
     @property
     def containerd_socket(self) -> Path:

@@ -12,6 +12,9 @@ from tests.node.places import Places
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 NODE = ("containerd", "kubelet", "kube-proxy", "coredns", "volumes")
 
+EACH = ("kubelet", "kube-proxy", "kube-router")
+"""Of both nodes. The last is not started where the kernel lacks something of it: `policies.why_not`."""
+
 Command = list[str | Path]
 
 
@@ -30,19 +33,37 @@ def commands(places: Places, binaries: NodeBinaries, etcd_prefix: str) -> dict[s
             binaries.scheduler, "--kubeconfig", run / "scheduler.kubeconfig", "--leader-elect=false",
             "--secure-port=0", "--profiling=false",
         ],
-        "kubelet": [
-            binaries.kubelet, "--config", run / "kubelet.yaml", "--kubeconfig", run / "kubelet.kubeconfig",
-            "--root-dir", places.state / "kubelet", "--cert-dir", run / "kubelet-pki",
-            "--hostname-override", places.name, "--node-ip", places.gateway,
-        ],
-        "kube-proxy": [binaries.proxy, "--config", run / "kube-proxy.yaml"],
+        **of_node(places, binaries),
         "coredns": [binaries.coredns, "-conf", run / "Corefile"],
         "volumes": [sys.executable, "-m", "tests.node.volumes"],
     }  # fmt: skip
 
 
+def of_node(places: Places, binaries: NodeBinaries) -> dict[str, Command]:
+    """What each node has, beside containerd."""
+    run = places.run
+    kubelet: Command = [
+        binaries.kubelet, "--config", run / "kubelet.yaml", "--kubeconfig", run / "kubelet.kubeconfig",
+        "--root-dir", places.state / "kubelet", "--cert-dir", run / "kubelet-pki",
+        "--hostname-override", places.name, "--node-ip", places.address,
+    ]  # fmt: skip
+    proxy: Command = [binaries.proxy, "--config", run / "kube-proxy.yaml"]
+    router: Command = [
+        binaries.router, "--kubeconfig", run / "policies.kubeconfig", "--hostname-override", places.name,
+        "--run-firewall=true", "--run-router=false", "--run-service-proxy=false",
+        "--service-cluster-ip-range", places.services, "--health-port", "0",
+    ]  # fmt: skip
+    found = {"kubelet": kubelet, "kube-proxy": proxy, "kube-router": router}
+    return {name: _inside(places, command) for name, command in found.items()}
+
+
+def _inside(places: Places, command: Command) -> Command:
+    """The network namespace alone: `ip netns exec` would hide the control groups, too."""
+    return ["nsenter", f"--net=/run/netns/{places.space}", *command] if places.space else command
+
+
 def containerd(places: Places, tools: Tools) -> Command:
-    return [tools.path("containerd"), "-c", places.run / "containerd.toml"]
+    return _inside(places, [tools.path("containerd"), "-c", places.run / "containerd.toml"])
 
 
 def _etcd(places: Places, binaries: NodeBinaries) -> Command:

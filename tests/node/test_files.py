@@ -16,7 +16,7 @@ from rich.console import Console
 from tests.node import cluster, daemons, files
 from tests.node.__main__ import main
 from tests.node.cluster import GIVEN, GIVEN_IMAGES, Given
-from tests.node.images import ROOT, TARGETS, tag_of
+from tests.node.images import ROOT, TARGETS, inputs, tag_of
 from tests.node.machine import check_free
 from tests.node.node import pause_image
 from tests.node.packages import Tools
@@ -48,9 +48,9 @@ def test_dns_answers_the_clusters_names_before_it_denies_the_rest(places: Places
     assert corefile.count(f"bind {places.gateway}") == 2
 
 
-def test_pods_have_a_route_to_services_only(places: Places) -> None:
+def test_pods_have_a_route_to_services_and_other_pods_only(places: Places) -> None:
     (bridge,) = json.loads(files.pod_network(places))["plugins"]
-    assert bridge["ipam"]["routes"] == [{"dst": places.services}]
+    assert bridge["ipam"]["routes"] == [{"dst": places.services}, {"dst": places.cluster}]
     assert bridge["ipMasq"] is False
 
 
@@ -103,15 +103,24 @@ def test_the_pause_image_holds_one_program(tmp_path: Path) -> None:
 
 
 def test_a_tag_says_what_an_image_was_made_of(tmp_path: Path) -> None:
-    for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE"):
-        (tmp_path / name).write_text("a")
-    for name in ("requirements", "operator"):
-        (tmp_path / name).mkdir()
+    for path in inputs(ROOT):
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
     before = tag_of(tmp_path)
-    (tmp_path / "operator/compiled.pyc").write_text("a")
+    assert before == tag_of(ROOT)
+    for name in ("operator/compiled.pyc", "README.md", "requirements/dev.txt", "docs.md"):
+        (tmp_path / name).write_text("a")
     assert tag_of(tmp_path) == before
     (tmp_path / "operator/program.py").write_text("a")
     assert tag_of(tmp_path) != before
+
+
+def test_a_tag_covers_everything_that_the_builder_sees() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    seen = [ROOT / line[1:] for line in lines if line.startswith("!")]
+    named = set(inputs(ROOT))
+    assert all(path in named if path.is_file() else named & set(path.rglob("*")) for path in seen)
 
 
 def test_every_target_is_one_of_the_dockerfile() -> None:
@@ -119,14 +128,16 @@ def test_every_target_is_one_of_the_dockerfile() -> None:
     assert set(TARGETS) <= set(stages)
 
 
-def test_a_machine_whose_kernel_says_no_is_told_and_is_no_failure(
+def test_a_machine_that_cannot_be_a_node_says_so_by_a_status_of_its_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cluster, "kind_of_cluster", lambda: "host")
+    monkeypatch.setattr(cluster.Host, "is_up", lambda _: False)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    for command in ("up", "test"):
-        assert main([command]) == 0
-        assert capsys.readouterr().err.startswith("node layer not run: it needs root")
+    for command in ("preflight", "up", "test"):
+        assert main([command]) == 77
+        said = capsys.readouterr().err
+        assert said.startswith("NODE LAYER NOT RUN: this machine cannot be a node, because it needs root")
 
 
 def test_trouble_is_a_failure_with_the_next_step(

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.node import policies
 from tests.node.cluster import Images
 from tests.node.kubectl import Kubectl, is_true, until
 from tests.node.node import Node
 from tests.node.places import NodeError
+from tests.node.traces import NAMESPACES
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1800)]
 
@@ -66,6 +68,7 @@ def deployment(name: str, replicas: int, pod: dict[str, Any]) -> dict[str, Any]:
 @contextlib.contextmanager
 def namespace(kubectl: Kubectl, name: str) -> Iterator[Kubectl]:
     """A namespace that takes only restricted pods, gone afterwards with all of them."""
+    assert name in NAMESPACES, "else what a killed run leaves in it is found by nobody"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     until(lambda: kubectl("get", "serviceaccount", "default", "-n", name), "a ServiceAccount")
@@ -202,8 +205,12 @@ def test_gpus_are_handed_out_and_the_fifth_pod_waits(kubectl: Kubectl, images: I
         node.set_gpus(0)
 
 
-@pytest.mark.parametrize("name", ["kubelet", "kube-apiserver", "kube-proxy", "coredns", "volumes", "containerd"])
+@pytest.mark.parametrize(
+    "name", ["kubelet", "kube-apiserver", "kube-proxy", "kube-router", "coredns", "volumes", "containerd"]
+)
 def test_a_killed_program_comes_back_and_pods_serve_on(kubectl: Kubectl, web: str, node: Node, name: str) -> None:
+    if name == policies.PROGRAM and (reason := policies.not_enforced(node.places)):
+        pytest.skip(f"{policies.NOT_ENFORCED}: {reason}")
     pods = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in kubectl.ready_pods(web)}
     node.stop(name, signal.SIGKILL)
     assert name not in node.running()

@@ -29,7 +29,8 @@ def volume(places: Places, claim: dict[str, Any]) -> dict[str, Any]:
     """The volume of a claim: bound to it alone, on this node."""
     meta = claim["metadata"]
     name = f"pvc-{meta['uid']}"
-    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [places.name]}
+    # A folder of this machine is one of each node that is on it.
+    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [places.name, places.second.name]}
     reference = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
     reference |= {field: meta[field] for field in ("name", "namespace", "uid")}
     return {

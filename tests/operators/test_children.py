@@ -11,7 +11,7 @@ from tests.operators.cluster import OperatorCluster
 from tests.operators.pair import Pair
 from tests.servers import MERGE
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators-children")]
 
 
 def test_what_a_person_does_to_a_child_is_undone(cluster: OperatorCluster, pair: Pair) -> None:

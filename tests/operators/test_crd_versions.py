@@ -14,7 +14,7 @@ from insource.kube.resources import REPLICA_SETS
 from tests.operators.cluster import ROOT, OperatorCluster
 from tests.servers import APPLY, MERGE
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators-crd-versions")]
 NAME = "modeldeployments.insource.dev"
 CRD = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{NAME}"
 STATUS_WRITES = 12

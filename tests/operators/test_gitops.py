@@ -13,7 +13,7 @@ from tests.operators.cluster import OperatorCluster
 from tests.operators.pair import Pair
 from tests.servers import APPLY
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators-gitops")]
 
 FLUX, ARGO_CD = "kustomize-controller", "argocd-controller"
 HEALTH = {CURRENT: "Healthy", IN_PROGRESS: "Progressing", FAILED: "Degraded"}

@@ -10,7 +10,7 @@ from insource.kube.resources import MODEL_DEPLOYMENTS
 from tests.operators.cluster import OperatorCluster
 from tests.operators.pair import Pair
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators-leadership")]
 
 
 def test_only_the_leader_writes_and_a_standby_is_ready_to(cluster: OperatorCluster, pair: Pair) -> None:

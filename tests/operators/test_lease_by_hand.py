@@ -10,7 +10,7 @@ from tests.operators.cluster import LEASE, LEASE_S, OPERATORS, OperatorCluster
 from tests.operators.pair import Pair
 from tests.servers import MERGE
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators-lease-by-hand")]
 STRANGER = "somebody-else"
 
 

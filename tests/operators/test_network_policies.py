@@ -13,7 +13,7 @@ from insource.kube.resources import NETWORK_POLICIES
 from tests.operators.cluster import FIRST, Object, OperatorCluster
 from tests.servers import APPLY, MERGE
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators-network-policies")]
 ONLY_REAL = pytest.mark.parametrize(
     "cluster", [pytest.param("real", marks=pytest.mark.cluster)], indirect=True, scope="package"
 )

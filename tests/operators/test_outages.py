@@ -11,7 +11,7 @@ from insource.kube.resources import REPLICA_SETS, SERVICES
 from tests.operators.cluster import LEASE_S, OperatorCluster
 from tests.operators.pair import Pair
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("operators-outages")]
 AWAY_S = 120.0
 READS = 10
 """Of one kind by one operator, after an outage: a few tries to list and watch again, but no hot loop."""
@@ -35,6 +35,7 @@ def test_the_api_server_goes_and_comes_back(cluster: OperatorCluster, pair: Pair
                 assert len([each for each in read if each.resource == kind]) <= READS, kind
 
 
+@pytest.mark.xdist_group("two-minutes")
 @pytest.mark.parametrize("cluster", [pytest.param("real", marks=pytest.mark.cluster)], indirect=True)
 def test_two_minutes_without_an_api_server_need_no_restart(cluster: OperatorCluster, pair: Pair) -> None:
     both = (pair.first, pair.second)

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from insource.kube.resources import MODEL_DEPLOYMENTS, REPLICA_SETS
+from insource.kube.resources import MODEL_DEPLOYMENTS, REPLICA_SETS, SERVICE_ACCOUNTS
+from tests.model_deployments import model_deployment
 from tests.operators.cluster import OperatorCluster
 from tests.operators.pair import Operator
 from tests.pod_settings import EVERYTHING
 from tests.servers import MERGE
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators-pod-settings")]
 Object = dict[str, Any]
 KEY = {"secretKeyRef": {"name": "s", "key": "k"}}
 _NOT_EVERYWHERE = ("affinity", "priorityClassName")
@@ -27,24 +28,16 @@ def operator(cluster: OperatorCluster) -> Iterator[Operator]:
         yield running
 
 
-def model_deployment(name: str, pod: Object) -> Object:
-    in_house = {"model": "whisper-large-v3-turbo", "accelerator": {"class": "nvidia-l4"}, "pod": pod}
-    return {
-        "apiVersion": MODEL_DEPLOYMENTS.api_version,
-        "kind": MODEL_DEPLOYMENTS.kind,
-        "metadata": {"name": name},
-        "spec": {
-            "modality": "Transcription",
-            "backends": [{"name": "inhouse", "inHouse": in_house}],
-            "traffic": {"primary": "inhouse"},
-        },
-    }
-
-
 def post(cluster: OperatorCluster, namespace: str, name: str, pod: Object) -> Any:
     """As kubectl does: a field that the schema does not know is refused."""
     path = f"{MODEL_DEPLOYMENTS.path(namespace)}?fieldValidation=Strict"
-    return cluster.api.request("POST", path, model_deployment(name, pod))
+    return cluster.api.request("POST", path, model_deployment(name, pod=pod))
+
+
+def account(cluster: OperatorCluster, namespace: str) -> None:
+    """The one that EVERYTHING names: it is not ours to make."""
+    metadata = {"name": EVERYTHING["serviceAccountName"]}
+    cluster.api.ok("POST", SERVICE_ACCOUNTS.path(namespace), {"metadata": metadata})
 
 
 def condition(cluster: OperatorCluster, namespace: str, name: str, type_: str) -> Object:
@@ -63,6 +56,7 @@ def is_within(wanted: Any, got: Any) -> bool:
 
 def test_everything_is_kept_and_rendered(cluster: OperatorCluster, operator: Operator) -> None:
     with cluster.namespace("everything") as namespace:
+        account(cluster, namespace)
         answer = post(cluster, namespace, "a", EVERYTHING)
         assert answer.status == 201, answer.body
         stored = answer.body["spec"]["backends"][0]["inHouse"]["pod"]
@@ -73,6 +67,8 @@ def test_everything_is_kept_and_rendered(cluster: OperatorCluster, operator: Ope
         pod, server = template["spec"], template["spec"]["initContainers"][0]
         assert template["metadata"]["labels"]["team"] == "speech"
         assert template["metadata"]["annotations"]["example.com/note"] == "by night"
+        assert pod["serviceAccountName"] == EVERYTHING["serviceAccountName"]
+        assert pod["automountServiceAccountToken"] is False
         assert pod["imagePullSecrets"] == EVERYTHING["imagePullSecrets"]
         assert pod["priorityClassName"] == EVERYTHING["priorityClassName"]
         assert is_within(EVERYTHING["affinity"], pod["affinity"])
@@ -98,12 +94,17 @@ def test_a_pod_with_settings_gets_ready(cluster: OperatorCluster, operator: Oper
     mounts = [each for each in EVERYTHING["server"]["volumeMounts"] if each["name"] != "data"]
     settings["server"] = {**EVERYTHING["server"], "volumeMounts": mounts}
     with cluster.namespace("settings") as namespace:
+        account(cluster, namespace)
         assert post(cluster, namespace, "a", settings).status == 201
         cluster.wait_ready(namespace, "a")
+        (pod,) = cluster.api.ok("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
+        assert pod["spec"]["serviceAccountName"] == EVERYTHING["serviceAccountName"]
+        tokens = [each for each in pod["spec"]["volumes"] if each["name"].startswith("kube-api-access")]
+        assert tokens == [], "no token for the API server"
         (before,) = cluster.children(namespace, REPLICA_SETS)
         position = cluster.rest()
         settings["labels"] = {"team": "images"}
-        spec = {"spec": model_deployment("a", settings)["spec"]}
+        spec = {"spec": model_deployment("a", pod=settings)["spec"]}
         cluster.api.ok("PATCH", cluster.path(namespace, "a"), spec, MERGE)
 
         def is_replaced() -> bool:
@@ -146,7 +147,9 @@ def test_where_pods_may_run(cluster: OperatorCluster, operator: Operator, pod: O
     ("pod", "words"),
     [
         ({"volumes": [{"name": "a", "hostPath": {"path": "/"}}]}, "hostPath"),
-        ({"serviceAccountName": "admin"}, "serviceAccountName"),
+        ({"serviceAccountName": "Admin"}, "serviceAccountName"),
+        ({"serviceAccountName": "system:admin"}, "serviceAccountName"),
+        ({"automountServiceAccountToken": True}, "automountServiceAccountToken"),
         ({"hostNetwork": True}, "hostNetwork"),
         ({"volumes": [{"name": "a"}]}, "set exactly one of configMap, secret, persistentVolumeClaim, emptyDir"),
         ({"server": {"envFrom": [{}]}}, "set exactly one of configMapRef, secretRef"),
@@ -178,7 +181,7 @@ def test_what_the_operator_refuses_leaves_what_serves(cluster: OperatorCluster, 
             "volumes": [{"name": "scratch", "emptyDir": {}}],
             "server": {"volumeMounts": [{"name": "scratch", "mountPath": "/tmp/.."}]},
         }
-        spec = copy.deepcopy({"spec": model_deployment("a", mount)["spec"]})
+        spec = copy.deepcopy({"spec": model_deployment("a", pod=mount)["spec"]})
         cluster.api.ok("PATCH", cluster.path(namespace, "a"), spec, MERGE)
         cluster.wait(lambda: condition(cluster, namespace, "a", "Stalled") != {}, "Stalled")
         told = condition(cluster, namespace, "a", "Stalled")

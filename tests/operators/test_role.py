@@ -9,7 +9,7 @@ from insource.cli.roles import component_roles, user
 from tests.operators.cluster import FIRST, OperatorCluster
 from tests.operators.every_right import Right, exercise, of_rules, used
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators-role")]
 
 
 def granted() -> set[Right]:

@@ -11,7 +11,7 @@ from insource.kube.resources import MODEL_DEPLOYMENTS
 from tests.operators.cluster import FIRST, LEASE, OPERATORS, OperatorCluster
 from tests.operators.wire import wire
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("operators-succession")]
 
 
 def test_a_deployment_gets_ready_and_a_restart_writes_nothing(cluster: OperatorCluster) -> None:

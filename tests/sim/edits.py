@@ -54,18 +54,26 @@ def remove(name: str, kind: Resource = MODEL_DEPLOYMENTS, namespace: str = "voic
     return lambda world: world.remove(kind, name, namespace)
 
 
+def named(name: str, **wanted: Any) -> dict[str, Any]:
+    """A ModelDeployment that claims a name which another claims, too. Note: the first by name must be the older one,
+    for in the same second the name decides."""
+    obj = model_deployment(name, **wanted)
+    obj["spec"]["servedNames"] = ["whisper-1"]
+    return obj
+
+
 def history() -> list[Edit]:
     """An eventful day: late references, edits, a move to the vendor and back, a deletion, a re-creation."""
     return [
-        put(model_deployment("dictation")),
+        put(named("dictation")),
         put(vendor()),
-        put(model_deployment("late", model="not-there-yet")),
+        put(named("late", model="not-there-yet")),
         put(model_deployment("doomed")),
-        put(model_deployment("dictation", slots=2)),
+        put(named("dictation", slots=2)),
         put({**_own_model("not-there-yet")}),
-        put(model_deployment("dictation", primary="openai")),
+        put(named("dictation", primary="openai")),
         remove("doomed"),
-        put(model_deployment("dictation", slots=3)),
+        put(named("dictation", slots=3)),
         put(model_deployment("again")),
         remove("again"),
         remove("default", PRICE_BOOKS, ""),

@@ -16,6 +16,7 @@ from insource.api.kinds import parse
 from insource.api.model_deployment import ModelDeploymentSpec, ModelDeploymentStatus
 from insource.api.vendor import VendorSpec
 from insource.domain.plan import plan_deployment
+from insource.domain.served_names import Claim
 from insource.domain.snapshot import Catalogue, DeploymentSnapshot, Plan, Settings, VendorAdapter, child_of, pod_of
 
 SETTINGS = Settings(image="insource/insource:test", ledger_url="http://ledger:8080", gateway_url="http://gateway:8000/")
@@ -83,6 +84,7 @@ class World:
         self.pods: list[dict[str, Any]] = []
         self.adapters = {name: VendorAdapter(ready=1, credentials_resolved=True) for name in self.vendors}
         self.gateways: tuple[int, ...] = ()
+        self.rivals: dict[str, tuple[Claim, ...]] = {}
         self.keep_live = True
         self.second = 0
         self.status_writes = 0
@@ -120,6 +122,7 @@ class World:
             pods=tuple(map(pod_of, self.pods)),
             vendor_adapters=self.adapters,
             gateway_versions=self.gateways,
+            rivals=self.rivals,
         )
 
     def plan(self) -> Plan:

@@ -10,7 +10,7 @@ import aiohttp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insource.adapter.dialects.openai import form_bytes
+from insource.adapter.dialects.openai_transcriptions import form_bytes
 from insource.adapter.plain_form import split
 
 PLAIN = (

@@ -30,12 +30,16 @@ def test_a_start_is_whole_and_valid() -> None:
 
 
 def test_an_end_is_whole_and_valid() -> None:
-    quantities = {UsageSource.MEASURED: 4_210, UsageSource.BILLED: 5_000}
+    quantities = {
+        (Unit.AUDIO_MS, UsageSource.MEASURED): 4_210,
+        (Unit.AUDIO_MS, UsageSource.BILLED): 5_000,
+        (Unit.OUTPUT_TOKENS, UsageSource.MEASURED): 12,
+    }
     for outcome in Outcome:
         line = ended_line("r-1.0.1", outcome, 503, "unreachable", quantities, 1_700_000_000_456, 321)
         expected = AttemptEnded(
             attempt_id="r-1.0.1", outcome=outcome, status=503, reason="unreachable",
-            quantities=tuple(Quantity(unit=Unit.AUDIO_MS, source=s, quantity=n) for s, n in quantities.items()),
+            quantities=tuple(Quantity(unit=u, source=s, quantity=n) for (u, s), n in quantities.items()),
             ended_at_ms=1_700_000_000_456, busy_ms=321,
         )  # fmt: skip
         assert AttemptEnded.model_validate_json(line) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from insource.adapter.settings import InHouseSettings, SettingsError, VendorSettings, settings_from_environment
+from insource.wire.vocabulary import Dialect
 
 COMMON = {
     "POD_IP": "10.0.0.1", "POD_NAME": "p", "POD_UID": "u", "INSOURCE_NAMESPACE": "voice", "INSOURCE_TOKENS_DIR": "/t",
@@ -68,3 +69,14 @@ def test_the_way_to_a_vendor() -> None:
     assert (str(here.proxy_credentials_file), str(here.ca_file)) == ("/p/c", "/ca/ca.crt")
     with pytest.raises(SettingsError, match=r"^INSOURCE_PROXY_URL is "):
         settings_from_environment(VENDOR | {"INSOURCE_PROXY_URL": "proxy:3128"})
+
+
+def test_a_dialect_is_one_of_ours_and_azure_openai_has_a_version() -> None:
+    azure = VENDOR | {"INSOURCE_DIALECT": "AzureOpenAI", "INSOURCE_ENDPOINT": "https://acme.openai.azure.com"}
+    with pytest.raises(SettingsError, match=r"^INSOURCE_API_VERSION is not set"):
+        settings_from_environment(azure)
+    here = settings_from_environment(azure | {"INSOURCE_API_VERSION": "2024-10-21"}).backend
+    assert isinstance(here, VendorSettings)
+    assert (here.dialect, here.api_version) == (Dialect.AZURE_OPENAI, "2024-10-21")
+    with pytest.raises(SettingsError, match=r"^INSOURCE_DIALECT is 'Klingon'; it must be one of: OpenAI, OpenAICom"):
+        settings_from_environment(VENDOR | {"INSOURCE_DIALECT": "Klingon"})

@@ -134,7 +134,7 @@ def defaulted(schema: dict[str, Any], value: Any) -> Any:
 
 def samples() -> list[dict[str, Any]]:
     objects = builtin_objects()
-    for name in ("transcription.yaml", "vendor-openai.yaml"):
+    for name in ("transcription.yaml", "vendor-openai.yaml", "vendor-azure-speech.yaml", "vendor-azure-images.yaml"):
         objects += yaml.safe_load_all((ROOT / "examples" / name).read_text())
     return [obj for obj in objects if obj["kind"] in BY_KIND]
 

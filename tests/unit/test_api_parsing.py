@@ -99,7 +99,7 @@ def test_the_shipped_models_checksum_is_that_of_the_installed_weights() -> None:
     assert model["spec"]["sources"][0]["sha256"] == found
 
 
-@pytest.mark.parametrize("name", ["transcription.yaml", "vendor-openai.yaml"])
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "examples").glob("*.yaml")))
 def test_examples_parse(name: str) -> None:
     objects = list(yaml.safe_load_all((ROOT / "examples" / name).read_text()))
     ours = [obj for obj in objects if obj["kind"] in BY_KIND]

@@ -42,7 +42,21 @@ def test_paths_that_are_free(path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "//", "/tmp", "/tmp/x", "/x/../tmp", "/var", "/var/cache/insource/a", "/proc", "/dev", "/dev/null", "/run"],
+    [
+        "/",
+        "//",
+        "/tmp",
+        "//tmp",
+        "/tmp/x",
+        "/x/../tmp",
+        "//run/secrets",
+        "/var",
+        "/var/cache/insource/a",
+        "/proc",
+        "/dev",
+        "/dev/null",
+        "/run",
+    ],
 )
 def test_paths_that_are_ours_or_the_systems(path: str) -> None:
     told = problem({"volumes": [SCRATCH], "server": {"volumeMounts": [{"name": "scratch", "mountPath": path}]}})
@@ -83,7 +97,7 @@ def test_paths_that_are_ours_or_the_systems(path: str) -> None:
         (
             {
                 "volumes": [SCRATCH],
-                "server": {"volumeMounts": [{"name": "scratch", "mountPath": p} for p in ("/data", "/data/")]},
+                "server": {"volumeMounts": [{"name": "scratch", "mountPath": p} for p in ("/data", "//data/")]},
             },
             f'{HERE}.server.volumeMounts: two are at "/data"',
         ),

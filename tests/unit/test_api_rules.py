@@ -107,12 +107,49 @@ def test_a_vendors_endpoint_has_no_slash_at_its_end() -> None:
     assert "must not end with '/'" in check(vendor_object(endpoint="https://api.openai.com/v1/"))[0]
 
 
+AZURE = "https://acme.openai.azure.com"
+VENDORS = [
+    ({"dialect": "OpenAICompatible", "endpoint": "https://api.groq.com/openai/v1"}, ""),
+    ({"dialect": "AzureOpenAI", "endpoint": AZURE, "apiVersion": "2024-10-21"}, ""),
+    ({"dialect": "AzureOpenAI", "endpoint": AZURE, "apiVersion": "v1"}, ""),
+    ({"dialect": "AzureOpenAI", "endpoint": AZURE, "apiVersion": "2025-04-01-preview"}, ""),
+    ({"dialect": "AzureSpeech", "endpoint": "http://127.0.0.1:8080"}, ""),
+    ({"dialect": "AzureSpeech", "endpoint": AZURE, "apiVersion": "2025-10-15"}, ""),
+    ({"dialect": "AzureImages", "endpoint": AZURE}, ""),
+    ({"dialect": "AzureOpenAI", "endpoint": AZURE}, "dialect AzureOpenAI needs"),
+    ({"dialect": "AzureOpenAI", "endpoint": f"{AZURE}/openai", "apiVersion": "v1"}, "scheme and host alone"),
+    ({"dialect": "AzureImages", "endpoint": f"{AZURE}/mai/v1"}, "scheme and host alone"),
+    ({"dialect": "AzureSpeech", "endpoint": AZURE, "apiVersion": "preview"}, "leave it out"),
+    ({"dialect": "AzureImages", "endpoint": AZURE, "apiVersion": "2024-10-21"}, "leave it out"),
+    ({"apiVersion": "2024-10-21"}, "leave it out"),
+]
+
+
+@pytest.mark.parametrize(("vendor", "words"), VENDORS)
+def test_an_azure_vendor_has_a_host_and_where_it_needs_one_a_version(vendor: dict[str, Any], words: str) -> None:
+    told = check(vendor_object(**vendor))
+    assert len(told) == bool(words), told
+    assert not words or words in told[0]
+    assert words in broken_rule(vendor_spec(**vendor))
+    assert bool(broken_rule(vendor_spec(**vendor))) is bool(words)
+
+
+@pytest.mark.parametrize("version", ["", "V1", "2024-10-21-beta", "24-10-21", "v1/../x", "2024-10-21?a=b", "v1 "])
+def test_a_version_is_a_date_or_a_word(version: str) -> None:
+    with pytest.raises(ValidationError, match="apiVersion"):
+        vendor_spec(dialect="AzureOpenAI", endpoint=AZURE, apiVersion=version)
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
         ({"uri": "https://me:s3cret@example.com/m.bin"}, "use the backend's sourceCredentials"),
         ({"uri": "https://token@example.com/m.bin"}, "use the backend's sourceCredentials"),
-        ({"uri": "pvc://claim/m", "files": [{"path": "m.bin"}]}, "files are of an hf:// or https:// source"),
+        ({"uri": "pvc://claim/m", "files": [{"path": "m.bin"}]}, "files are of an hf://, https://, s3:// or gs://"),
+        ({"uri": "s3://key:s3cret@bucket/m"}, "a bucket's uri is s3://<bucket>/<key>"),
+        ({"uri": "gs://Bucket/m"}, "a bucket's uri is"),
+        ({"uri": "s3://bucket.example/a/"}, ""),
+        ({"uri": "gs://bucket/a", "files": [{"path": "m.bin"}]}, ""),
         ({"uri": "https://example.com/@me/m.bin"}, ""),
         ({"uri": "https://example.com/m", "files": [{"path": "m.bin"}]}, ""),
         ({"uri": "pvc://claim/m", "files": []}, ""),
@@ -150,7 +187,7 @@ def vendor_spec(**changes: Any) -> VendorSpec:
 
 def test_a_vendors_proxy_names_no_credentials_in_its_url() -> None:
     assert vendor_spec(proxy={"url": "http://proxy.example:3128"}).proxy
-    for url in ("http://user:pass@proxy:3128", "https://proxy:3128", "proxy:3128", "http://proxy:3128/path"):
+    for url in ("http://user:pass@proxy:3128", "socks5://proxy:3128", "proxy:3128", "http://proxy:3128/path"):
         with pytest.raises(ValidationError, match="should match pattern"):
             vendor_spec(proxy={"url": url})
 

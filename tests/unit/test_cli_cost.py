@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -12,13 +13,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
-from insource.cli.cost import cost
+from insource.cli.cost import PLAIN_WIDTH, cost, render_cost
 from insource.ledger.attempts import ChargeView
+from insource.ledger.prices import PriceTable
 from insource.ledger.report import CostQuery
-from tests.unit.ledger_building import START_MS
-from tests.unit.test_ledger_report import UNTIL_MS, attempt, report
+from tests.unit.ledger_building import START_MS, price
+from tests.unit.test_ledger_report import UNTIL_MS, attempt, report, spoken
 
 TOKEN = "reader-token"
 
@@ -32,6 +35,27 @@ def full_report(by: Any = "backend") -> dict[str, Any]:
         attempt("d", outcome="unknown"),
         query=CostQuery(START_MS, UNTIL_MS, by=by),
     )
+
+
+def mixed_report() -> dict[str, Any]:
+    voices = PriceTable([price(15 * 10**9, model="tts-1", unit="characters", per=1_000_000)])
+    tokens = (ChargeView("input_tokens", "billed", 900, 900_000), ChargeView("output_tokens", "billed", 100, None))
+    return report(
+        spoken("a", 30_000),
+        spoken("b", 2_000, vendor=True, model="tts-1"),
+        attempt(
+            "c", vendor=True, deployment="writer", measured={"input_tokens": 800, "output_tokens": 90},
+            billed={"input_tokens": 900, "output_tokens": 100}, charges=tokens,
+        ),
+        prices=voices,
+    )  # fmt: skip
+
+
+def test_work_in_other_units_than_audio(snapshot: SnapshotAssertion) -> None:
+    console = Console(width=PLAIN_WIDTH, no_color=True, file=io.StringIO())
+    console.print(render_cost(mixed_report()))
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == snapshot
 
 
 class Ledger:
@@ -59,7 +83,7 @@ class Ledger:
         self.thread.start()
         url = f"http://127.0.0.1:{self.server.server_address[1]}"
         (data / "token").write_text(TOKEN + "\n")
-        state = dict.fromkeys(("api_url", "gateway_url", "emulator_url", "agent_url", "run_dir"), "")
+        state = dict.fromkeys(("api_url", "gateway_url", "agent_url", "run_dir"), "")
         state |= {"pid": 1, "phase": "ready", "ledger_url": url, "ledger_reader_token_file": str(data / "token")}
         (data / "state.json").write_text(json.dumps(state))
 

@@ -17,9 +17,11 @@ from insource.cli.seed import write_credentials
 from insource.cli.state import Layout, State
 from insource.env import system_env
 
+VENDORS = ("openai", "azure-speech", "azure-images")
+
 
 def state(pid: int = 1) -> State:
-    urls = dict.fromkeys(("api_url", "gateway_url", "ledger_url", "emulator_url", "agent_url"), "http://127.0.0.1:1")
+    urls = dict.fromkeys(("api_url", "gateway_url", "ledger_url", "agent_url"), "http://127.0.0.1:1")
     return State(pid=pid, run_dir="/run", ledger_reader_token_file="/t", **urls)  # type: ignore[arg-type]
 
 
@@ -47,11 +49,12 @@ def test_credentials_are_private_and_kept(tmp_path: Path) -> None:
     layout.make()
     write_credentials(layout, "http://127.0.0.1:1", system_env())
     before = {path: path.read_text() for path in (layout.tokens, layout.api_key, layout.gateway_master)}
-    for path in (*before, layout.kubeconfig, layout.vendor_key, layout.component_kubeconfig("operator")):
+    for path in (*before, layout.kubeconfig, *map(layout.vendor_key, VENDORS), layout.component_kubeconfig("operator")):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     assert stat.S_IMODE(layout.credentials.stat().st_mode) == 0o700
     write_credentials(layout, "http://127.0.0.1:2", system_env())
     assert {path: path.read_text() for path in before} == before
+    assert len({layout.vendor_key(vendor).read_text() for vendor in VENDORS}) == len(VENDORS)
     assert "http://127.0.0.1:2" in layout.kubeconfig.read_text()
 
 

@@ -61,8 +61,8 @@ def test_flags_and_environment_say_the_same() -> None:
     [
         (("--delivery-cidr", "10.0.0.1/8"), "write it like 10.20.0.0/16"),
         (("--hf-endpoint", "http://mirror"), "a URL that begins with https:// is needed"),
-        (("--download-proxy", "https://me:s3cret@proxy"), "a URL that begins with http:// is needed"),
-        (("--download-proxy", "proxy:3128"), "a URL that begins with http:// is needed"),
+        (("--download-proxy", "socks5://me:s3cret@proxy"), "a URL that begins with http:// or https:// is needed"),
+        (("--download-proxy", "proxy:3128"), "a URL that begins with http:// or https:// is needed"),
     ],
 )
 def test_a_wrong_flag_is_refused_and_shows_no_password(arguments: tuple[str, str], words: str) -> None:
@@ -70,4 +70,12 @@ def test_a_wrong_flag_is_refused_and_shows_no_password(arguments: tuple[str, str
     assert done.exit_code == 2
     assert arguments[0] in done.output
     assert words in done.output.replace("\n", " ")
+    assert "s3cret" not in done.output
+
+
+@pytest.mark.parametrize("url", ["http://me:s3cret@proxy:port", "http://me:s3cret@proxy:0", "http://me:s3cret@[proxy"])
+def test_a_proxy_that_cannot_be_read_is_refused_before_any_pod_has_it(url: str) -> None:
+    done = CliRunner().invoke(program, ("--download-proxy", url))
+    assert done.exit_code == 2
+    assert "a port from 1 to 65535" in done.output.replace("\n", " ")
     assert "s3cret" not in done.output

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from insource.cli import supervisor as module
 from insource.cli.supervisor import Ended, Program, Supervisor
 from insource.env import system_env
 
@@ -42,7 +42,7 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     script.write_text(CHILD)
     script.chmod(0o755)
     # The child is run as `<python> -m insource ...`; here "python" is the script itself.
-    monkeypatch.setattr(module.sys, "executable", str(script))
+    monkeypatch.setattr(sys, "executable", str(script))
     return Program("child", (), tmp_path / "log", environment={"PIDS": str(tmp_path)}, grace_s=5)
 
 
@@ -94,7 +94,7 @@ class Clock:
 async def test_one_that_keeps_failing_is_started_ever_more_slowly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     clock, heard = Clock(), list[Ended]()
     supervisor = Supervisor(clock, lambda pids: None, heard.append)
     supervisor.start(Program("child", (), tmp_path / "log"))

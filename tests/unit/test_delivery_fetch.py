@@ -6,12 +6,13 @@ import errno
 import json
 import os
 import random
+import shutil
 import ssl
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +20,18 @@ import pytest
 
 from insource.delivery import connection
 from insource.delivery import files as files_module
-from insource.delivery.connection import Reach
-from insource.delivery.fetch import Download, fetch
+from insource.delivery.access import Credentials
+from insource.delivery.attempts import Download
+from insource.delivery.buckets import Bucket
+from insource.delivery.fetch import fetch
 from insource.delivery.problems import DeliveryError
-from insource.delivery.transfer import Credentials
-from insource.env import Env, SystemIds
 from insource.wire.delivery import WantedFile
 from tests.cluster.processes import wait_until
+from tests.downloads import Clock, download_into, reach_of
 from tests.model_source import Fault, Source, model_source, sha256
 
 DATA = random.Random(7).randbytes(1_000_000)
 PATH = "/models/model.bin"
-
-
-class Clock:
-    """Moves when somebody waits, and a little with each look."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-        self.pauses: list[float] = []
-
-    def now(self) -> Any:
-        raise AssertionError("a download has no use for the wall clock")
-
-    def monotonic(self) -> float:
-        self.now_s += 0.001
-        return self.now_s
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("a download is no coroutine")
-
-    def pause(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.now_s += seconds
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +53,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def download(tmp_path: Path, source: Source, clock: Clock) -> Download:
-    return Download(
-        into=tmp_path / "model",
-        reach=Reach(ssl.create_default_context(cafile=source.ca), allowed=(ip_network("127.0.0.0/8"),)),
-        credentials=Credentials(),
-        env=Env(clock=clock, ids=SystemIds(), rng=random.Random(1)),
-        pause=clock.pause,
-        limit_s=600,
-    )
+    return download_into(tmp_path / "model", reach_of(source.ca), clock)
 
 
 def wanted(source: Source, digest: str = sha256(DATA)) -> WantedFile:
@@ -268,6 +241,34 @@ def test_credentials_are_shown_to_the_source_only(download: Download, source: So
     assert shown == [(PATH, "Bearer s3cret"), ("/cdn/model.bin", None)] * 2
 
 
+class Regional(Bucket):
+    """Amazon's servers are one, with a folder for each region."""
+
+    source: Source
+
+    def address(self, url: str, query: str = "") -> str:
+        return self.source.url(f"/{super().address(url, query).split('.')[2]}/model.bin")
+
+
+@pytest.mark.parametrize("status", [301, 400])
+def test_a_bucket_in_another_region_is_asked_there_and_only_once_more(
+    download: Download, source: Source, status: int
+) -> None:
+    bucket = Regional("s3")
+    bucket.source = source
+    here, there = "/us-east-1/model.bin", "/eu-west-1/model.bin"
+    source.files[there] = DATA
+    source.faults[here] = Fault(status=status, region="eu-west-1")
+    wanted_file = WantedFile(url="s3://models/model.bin", path="model.bin", sha256=sha256(DATA))
+    fetch([wanted_file], replace(download, credentials=bucket))
+    assert got(download) == {"model.bin": DATA}
+    assert [path for path, _ in source.asked] == [here, there]
+    source.faults[there] = Fault(status=status, region="us-east-1")  # each says that the other has it
+    (download.into / "model.bin").unlink()
+    with pytest.raises(DeliveryError, match="more than 8 redirects"):
+        fetch([wanted_file], replace(download, credentials=bucket))
+
+
 def test_a_user_and_a_password_are_shown_too(download: Download, source: Source) -> None:
     source.credentials = "Basic dTpw"
     fetch([wanted(source)], replace(download, credentials=Credentials("hub", username="u", password="p")))
@@ -335,7 +336,7 @@ def test_a_certificate_that_is_not_trusted_is_told(download: Download, source: S
 def test_too_small_a_volume_is_told_before_anything_is_written(
     download: Download, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     with pytest.raises(DeliveryError, match=r"model.bin: no room .*976.6 KiB more are needed, 1000 B are free"):
         fetch([wanted(source)], download)
     assert got(download) == {}
@@ -354,3 +355,22 @@ def test_a_volume_that_fills_up_is_told_and_given_back(
     with pytest.raises(DeliveryError, match=r"model.bin: no room"):
         fetch([wanted(source)], download)
     assert got(download) == {}
+
+
+def test_a_source_that_refuses_every_range_is_given_up(download: Download, source: Source, clock: Clock) -> None:
+    """416, although the whole file is asked for."""
+    source.faults[PATH] = Fault(status=416)
+    with pytest.raises(DeliveryError, match=r"HTTP 416 .* in a row"):
+        fetch([wanted(source)], download)
+    assert len(source.asked) == len(clock.pauses) + 1, "it waits before it asks again"
+
+
+def test_a_token_that_is_no_header_is_not_repeated(download: Download, source: Source) -> None:
+    """With a line end in it: http.client would tell it in full."""
+    keyed = replace(download, credentials=Credentials(secret="hub", token="hf_s3cret\nhf_another"))
+    with pytest.raises(DeliveryError) as caught:
+        fetch([wanted(source)], keyed)
+    assert "Authorization" in str(caught.value)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "s3cret" not in told
+    assert source.asked == []

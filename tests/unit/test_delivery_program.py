@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.processes import wait_until
 from tests.model_source import Fault, Source, model_source, sha256
 
 DATA = b"weights" * 10_000
@@ -95,6 +97,38 @@ def test_a_failure_is_the_exit_status_and_the_message(run: Run) -> None:
     assert [path.name for path in run.into.iterdir()] == [".lock"]
 
 
+def test_two_replicas_with_one_cache_and_the_first_is_killed(run: Run) -> None:
+    """The second one waits, asks for nothing meanwhile, and then goes on where the first was."""
+    run.source.files[PATH] = data = DATA * 30
+    run.source.faults[PATH] = Fault(hold_after=len(data) // 2, times=1)
+    files = json.dumps([{"url": run.url, "path": "model.bin", "sha256": sha256(data)}])
+    environment = run.environment(INSOURCE_FETCH_FILES=files)
+    first = subprocess.Popen(run.command(), env=environment, stderr=subprocess.DEVNULL)
+    second: subprocess.Popen[bytes] | None = None
+    try:
+        assert run.source.held.wait(60)
+        part = run.into / "model.bin.part"
+        wait_until(lambda: part.exists() and part.stat().st_size > 0, [], "the first bytes", 60)
+        second = subprocess.Popen(run.command(), env=environment, stderr=subprocess.PIPE)
+        assert second.stderr is not None
+        assert json.loads(second.stderr.readline())["event"] == "waiting_for_another_replica"
+        assert run.source.ranges(PATH) == [""]
+        first.kill()
+        first.wait()
+        run.source.go_on.set()
+        log = second.communicate(timeout=60)[1].decode()
+        assert second.returncode == 0, log
+    finally:
+        for child in (first, second):
+            if child is not None:
+                child.kill()
+                child.wait()
+    assert (run.into / "model.bin").read_bytes() == data
+    begun, continued = run.source.ranges(PATH)
+    assert begun == ""
+    assert 0 < int(continued.removeprefix("bytes=").rstrip("-")) <= len(data) // 2 + 65536
+
+
 def test_credentials_come_from_files_and_are_not_logged(run: Run) -> None:
     run.source.credentials = "Bearer t0p-s3cret"
     place = credentials(run.folder, token="t0p-s3cret")
@@ -139,10 +173,15 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def proxy(to: int, user: str = "") -> Iterator[Proxy]:
+def proxy(to: int, user: str = "", tls: Path | None = None) -> Iterator[Proxy]:
+    """`tls`: a folder with the certificate by which the proxy itself is spoken to."""
+    context = None
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls / "tls.crt", tls / "tls.key")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         running = Proxy(listening.getsockname()[1], user)
-        thread = threading.Thread(target=_serve, args=(listening, running, to))
+        thread = threading.Thread(target=_serve, args=(listening, running, to, context))
         thread.start()
         try:
             yield running
@@ -151,12 +190,26 @@ def proxy(to: int, user: str = "") -> Iterator[Proxy]:
             thread.join()
 
 
-def _serve(listening: socket.socket, running: Proxy, to: int) -> None:
+def _serve(listening: socket.socket, running: Proxy, to: int, context: ssl.SSLContext | None) -> None:
     with contextlib.suppress(OSError):
         while True:
             client, _ = listening.accept()
-            with client:
-                _connect(client, running, to)
+            with client if context is None else _wrapped(client, context) as connection:
+                if connection is not None:
+                    _connect(connection, running, to)
+
+
+@contextlib.contextmanager
+def _wrapped(client: socket.socket, context: ssl.SSLContext) -> Iterator[socket.socket | None]:
+    """None: who connected did not trust us."""
+    with client:
+        try:
+            wrapped = context.wrap_socket(client, server_side=True)
+        except OSError:
+            yield None
+            return
+        with wrapped:
+            yield wrapped
 
 
 def _connect(client: socket.socket, running: Proxy, to: int) -> None:
@@ -189,6 +242,32 @@ def test_a_proxy_is_asked_for_names_that_only_it_knows(run: Run) -> None:
         run.url = "https://localhost:4433/model.bin"
         assert run(HTTPS_PROXY=f"http://me:p%25w@127.0.0.1:{running.port}") == (0, "")
         assert running.asked == ["CONNECT localhost:4433 HTTP/1.1"]
+
+
+def test_a_proxy_is_asked_for_an_ipv6_address_in_brackets(run: Run) -> None:
+    with proxy(run.source.port) as running:
+        run.url = "https://[2606:4700:4700::1111]/model.bin"
+        code, message = run(HTTPS_PROXY=f"http://127.0.0.1:{running.port}")
+    assert running.asked == ["CONNECT [2606:4700:4700::1111]:443 HTTP/1.1"]
+    assert code == 1
+    assert "certificate" in message
+
+
+def test_a_proxy_that_is_itself_spoken_to_by_tls(run: Run) -> None:
+    with proxy(run.source.port, "me:pw", run.source.ca.parent) as running:
+        run.url = "https://localhost:4433/model.bin"
+        assert run(HTTPS_PROXY=f"https://me:pw@127.0.0.1:{running.port}") == (0, "")
+        assert running.asked == ["CONNECT localhost:4433 HTTP/1.1"]
+    assert (run.into / "model.bin").read_bytes() == DATA
+
+
+def test_a_proxy_whose_certificate_is_not_trusted_hears_no_credentials(run: Run) -> None:
+    (run.trust / "ca.crt").unlink()
+    with proxy(run.source.port, "me:s3cret", run.source.ca.parent) as running:
+        code, message = run(HTTPS_PROXY=f"https://me:s3cret@localhost:{running.port}")
+        assert (code, running.asked) == (1, [])
+    assert "the proxy localhost: its certificate is not trusted" in message
+    assert "s3cret" not in message + run.log
 
 
 def test_a_proxy_that_wants_other_credentials_is_told_without_them(run: Run) -> None:

@@ -22,7 +22,7 @@ def in_house(**changes: Any) -> dict[str, Any]:
 
 
 CASES = [
-    (in_house(model="nope"), "ModelNotFound", 'CatalogModel "nope" not found; create it or choose one of: whisper-'),
+    (in_house(model="nope"), "ModelNotFound", 'CatalogModel "nope" not found; create it or choose one of: parakeet-'),
     (in_house(accelerator={"class": "tpu"}), "AcceleratorClassNotFound", 'AcceleratorClass "tpu" not found; create it'),
     (in_house(runtime="speaches"), "RuntimeNotSupported", "choose one of: faster-whisper-cpu"),
     (

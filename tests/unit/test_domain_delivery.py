@@ -106,6 +106,26 @@ def test_one_file_and_a_folder_of_files() -> None:
     ]
 
 
+def test_a_repository_without_files_is_asked_for_them() -> None:
+    assert files(pod(world("Download", "hf://org/model", revision="v1"))) == [
+        {"tree": "hf://org/model", "revision": "v1", "endpoint": "https://huggingface.co"}
+    ]
+    (found,) = files(pod(world("Download", "hf://org/model")))
+    assert found["revision"] == "main"
+
+
+def test_an_object_its_version_a_folder_and_files_in_it() -> None:
+    one = files(pod(world("Download", "s3://bucket/a/m?x.gguf", sha256=SHA, revision="v7")))
+    assert one == [{"url": "s3://bucket/a/m?x.gguf", "path": "m?x.gguf", "sha256": SHA, "version": "v7"}]
+    assert files(pod(world("Download", "gs://bucket/a/"))) == [{"tree": "gs://bucket/a/"}]
+    assert files(pod(world("Download", "gs://bucket/"))) == [{"tree": "gs://bucket/"}]
+    some = files(pod(world("Download", "s3://bucket/a", files=FILES)))
+    assert some == [
+        {"url": "s3://bucket/a/model.bin", "path": "model.bin", "sha256": SHA},
+        {"url": "s3://bucket/a/tokenizer/vocab.json", "path": "tokenizer/vocab.json", "sha256": ""},
+    ]
+
+
 def test_only_the_download_sees_credentials_and_only_the_server_starts_after_it() -> None:
     rendered = pod(WORLDS["download"]())
     fetch, server = rendered["initContainers"]
@@ -161,11 +181,25 @@ def test_what_is_delivered_otherwise_is_another_revision(other: Any) -> None:
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (lambda: world("Download", "s3://bucket/key"), "needs a source of https:// or hf://, not s3://bucket/key"),
+        (
+            lambda: world("Download", "oci://r.example/m:1"),
+            "needs a source of https:// or hf:// or s3:// or gs://, not oci://r.example/m:1",
+        ),
+        (
+            lambda: world("Download", "s3://bucket"),
+            "s3://bucket: write it as s3://<bucket>/<key>, or as s3://<bucket>/",
+        ),
+        (lambda: world("Download", "gs://Bucket/key"), "write it as gs://<bucket>/<key>"),
+        (lambda: world("Download", "s3://bucket//key"), "write it as s3://<bucket>/<key>"),
+        (lambda: world("Download", "s3://bucket/folder/", revision="3"), "a revision is the version of one object"),
+        (
+            lambda: world("Download", "gs://bucket/m", revision="3", files=FILES),
+            "a revision is the version of one object",
+        ),
+        (lambda: world("Download", "s3://bucket/a/.key"), "cannot have a name that begins with a dot"),
         (lambda: world("Mount", "hf://a/b"), "needs a source of pvc://, not hf://a/b"),
         (lambda: world("ImageVolume", "pvc://a/b"), "needs a source of oci://"),
         (lambda: world("Download", "hf://only", files=FILES), "write it as hf://<owner>/<repository>"),
-        (lambda: world("Download", "hf://a/b"), "name the files to download in the CatalogModel's sources[].files"),
         (lambda: world("Download", "https://example.com/"), "it names no file"),
         (lambda: world("Download", "https:///x"), "write it as https://<host>/<path>"),
         (lambda: world("Download", "https://[::1/x"), "no URL that can be read"),

@@ -49,6 +49,23 @@ def test_server_first_then_adapter_with_all_it_needs() -> None:
     assert pod["terminationGracePeriodSeconds"] == 630
 
 
+def test_who_hangs_does_not_hang_for_the_longest_request() -> None:
+    """A probe's grace counts when the probe has failed; the pod's, when the pod is to end."""
+    pod = template(World())["spec"]
+    (server,), (adapter,) = pod["initContainers"], pod["containers"]
+    graces = {
+        (container["name"], probe): container[probe]["terminationGracePeriodSeconds"]
+        for container in (server, adapter)
+        for probe in ("startupProbe", "livenessProbe")
+        if probe in container
+    }
+    # An adapter that hangs finishes nothing; a server may have a request in hand while it says nothing.
+    assert graces == {("server", "startupProbe"): 30, ("server", "livenessProbe"): 30, ("adapter", "livenessProbe"): 5}
+    assert max(graces.values()) < pod["terminationGracePeriodSeconds"]
+    # Kubernetes refuses it there: an unready container is not ended.
+    assert all("terminationGracePeriodSeconds" not in each.get("readinessProbe", {}) for each in (server, adapter))
+
+
 def test_pods_are_restricted() -> None:
     pod = template(World())["spec"]
     assert pod["automountServiceAccountToken"] is False

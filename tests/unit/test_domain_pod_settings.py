@@ -56,6 +56,9 @@ def named(items: list[Object], name: str) -> Object:
     return found
 
 
+ACCOUNT = {"serviceAccountName": "speech"}
+
+
 def test_everything_that_is_said_is_rendered() -> None:
     world = World(with_pod(EVERYTHING))
     rendered = template(world)
@@ -63,6 +66,7 @@ def test_everything_that_is_said_is_rendered() -> None:
     own = {key: value for key, value in labels.items() if key.startswith("insource.dev/")}
     assert labels["team"] == "speech"
     assert rendered["metadata"]["annotations"] == {"example.com/note": "by night", meta.ANNOTATION_COUNT: "1"}
+    assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("speech", False)
     assert pod["imagePullSecrets"] == [{"name": "registry"}]
     assert pod["priorityClassName"] == "system-cluster-critical"
     assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "nvidia.com/gpu.product": "NVIDIA-L4"}
@@ -85,6 +89,16 @@ def test_everything_that_is_said_is_rendered() -> None:
     }
     for volume in EVERYTHING["volumes"]:
         assert named(pod["volumes"], volume["name"]) == volume
+
+
+def test_the_service_account_is_ours_unless_one_is_named() -> None:
+    plain, named_one = (template(World(with_pod(pod)))["spec"] for pod in (None, {"serviceAccountName": "speech"}))
+    assert plain["serviceAccountName"] == meta.ADAPTER_SERVICE_ACCOUNT
+    parts = plain.keys() - {"containers"}  # the adapter's knows its revision
+    assert {part: named_one[part] for part in parts} == {
+        **{part: plain[part] for part in parts},
+        "serviceAccountName": "speech",
+    }, "and nothing else: no token more"
 
 
 def test_what_is_said_of_the_containers() -> None:
@@ -150,12 +164,12 @@ def test_what_a_class_says_of_scheduling_is_part_of_the_revision(fields: Object)
 
 def test_pod_settings_are_part_of_the_revision_only_if_there_are_any() -> None:
     names = []
-    for pod in (None, {}, {"labels": {"team": "speech"}}, {"server": {"extraArgs": ["-v"]}}):
+    for pod in (None, {}, {"labels": {"team": "speech"}}, {"server": {"extraArgs": ["-v"]}}, ACCOUNT):
         world = World(with_pod(pod))
         world.settle()
         names.append(world.names("ReplicaSet")[0])
     assert names[0] == names[1], "nothing said, nothing restarted"
-    assert len(set(names)) == 3
+    assert len(set(names)) == 4
 
 
 def test_the_revision_of_those_who_use_none_of_it_is_that_of_earlier_releases() -> None:

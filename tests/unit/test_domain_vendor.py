@@ -93,6 +93,18 @@ def test_a_missing_key_stalls_and_names_the_secret() -> None:
     assert shop.condition(c.READY)["message"] == "put it there"
 
 
+def test_a_key_that_cannot_be_used_is_told_while_the_last_good_one_serves() -> None:
+    shop = Shop()
+    shop.adapter = VendorAdapter(ready=1, credentials_resolved=True, credentials_message="replace it")
+    shop.step()
+    told = shop.condition(c.CREDENTIALS_RESOLVED)
+    assert (told["status"], told["reason"], told["message"]) == ("True", "LastGoodKey", "replace it")
+    assert shop.condition(c.READY)["status"] == "True"
+    shop.adapter = VendorAdapter(ready=1, credentials_resolved=True)
+    shop.step()
+    assert shop.condition(c.CREDENTIALS_RESOLVED)["reason"] == "Resolved"
+
+
 def test_a_failing_adapter_is_told() -> None:
     shop = Shop()
     state = {"waiting": {"reason": "ImagePullBackOff", "message": "no image"}}

@@ -13,7 +13,7 @@ def test_admits_the_limit_then_refills_evenly() -> None:
     assert [bucket.take(0).admitted for _ in range(4)] == [True, True, True, False]
     refused = bucket.take(5)
     assert refused.retry_after_s == pytest.approx(15)
-    assert refused.headers()["retry-after"] == "15"
+    assert refused.retry_headers()["retry-after"] == "15"
     assert bucket.take(20).admitted
     assert not bucket.take(20).admitted
 

@@ -242,6 +242,16 @@ def test_hold_and_reentry_are_no_evidence(tmp_path: Path) -> None:
     assert one.committed.finished() == {"voice/dictation": 1}
 
 
+def test_by_name_the_first_hop_is_evidence(tmp_path: Path) -> None:
+    append(tmp_path / "access.log", request("one", hop="name-1"), request("one", hop="name-2"))
+    one = follower(tmp_path)
+    one.step()
+    one.commit()
+    one.close()
+    (count,) = one.committed.evidence("p").counts
+    assert (count.first, count.all) == (1, 1)
+
+
 def test_rotation_keeps_every_line_and_old_files_go_when_read(tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     append(log, b"1\n", b"2\n")

@@ -11,7 +11,7 @@ from insource.domain.identity import gateway_token
 from insource.gateway.render.bootstrap import bootstrap
 from insource.gateway.render.listeners import listeners
 from insource.gateway.render.names import CLUSTER, ENDPOINTS, ROUTES
-from insource.gateway.render.resources import Resource, render_deployment, render_key_list
+from insource.gateway.render.resources import Resource, render_deployment, render_key_list, render_plain
 from insource.gateway.render.tls import secrets_file
 from insource.gateway.view import ClientKey, DeploymentView
 from tests.gateway import gateway_examples as examples
@@ -36,6 +36,11 @@ def test_vendor_primary(snapshot: SnapshotAssertion) -> None:
 
 def test_cold_without_clients(snapshot: SnapshotAssertion) -> None:
     assert render(examples.COLD) == snapshot
+
+
+def test_plain(snapshot: SnapshotAssertion) -> None:
+    rendered = render_plain("/run/plain.sock")
+    assert {f"{each.type_url.rpartition('.')[2]} {each.name}": as_json(each) for each in rendered} == snapshot
 
 
 def test_keys(snapshot: SnapshotAssertion) -> None:

@@ -34,6 +34,15 @@ def stages() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
+def lineage(name: str) -> list[tuple[str, str]]:
+    """Instructions of a stage and of those that it is made from, down to the base."""
+    built, steps = stages(), []
+    while name in built:
+        steps = built[name] + steps
+        name = built[name][0][1].split(" AS ")[0]
+    return steps
+
+
 def locked(name: str) -> dict[str, str]:
     """Package -> version of a lock; raises AssertionError for a line without a version or a hash."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
@@ -60,7 +69,7 @@ def test_every_stage_starts_from_the_pinned_base() -> None:
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_an_image_runs_as_nobody_and_says_what_it_is(image: str) -> None:
-    steps = stages()[image]
+    steps = lineage(image)
     assert [rest for word, rest in steps if word == "USER"] == ["10001:10001"]
     assert not [rest for word, rest in steps if word in ("RUN", "ADD")]
     assert [rest for word, rest in steps if word == "ENTRYPOINT"] == ['["insource"]']

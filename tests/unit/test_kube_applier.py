@@ -116,6 +116,21 @@ async def test_a_write_that_fails_comes_through_leaves_no_trace_and_goes_through
     assert await bench.applier.apply(service())
 
 
+async def test_a_delete_that_meets_a_conflict_has_deleted_nothing_and_says_so() -> None:
+    bench = Bench()
+    await bench.applier.apply(service())
+    uid = bench.live["metadata"]["uid"]
+    refusal = ApiError(409, "Conflict", "no")
+    bench.faults.deny = lambda _: refusal
+    with pytest.raises(ApiError) as caught:
+        await bench.applier.delete(resources.SERVICES, KEY, uid)
+    assert caught.value is refusal
+    bench.faults.deny = lambda _: None
+    with pytest.raises(ApiError):
+        await bench.applier.delete(resources.SERVICES, KEY, "another's uid")
+    assert await bench.applier.delete(resources.SERVICES, KEY, uid)
+
+
 async def test_a_namespace_that_is_not_there_is_404() -> None:
     bench = Bench()
     with pytest.raises(ApiError) as caught:
@@ -155,7 +170,8 @@ async def test_only_the_object_that_was_meant_is_deleted() -> None:
     bench = Bench()
     await bench.applier.apply(service())
     uid = bench.live["metadata"]["uid"]
-    assert await bench.applier.delete(resources.SERVICES, KEY, "somebody-else")
+    with pytest.raises(ApiError, match="does not match the UID"):
+        await bench.applier.delete(resources.SERVICES, KEY, "somebody-else")
     assert bench.live["metadata"]["uid"] == uid
     assert await bench.applier.delete(resources.SERVICES, KEY, uid)
     assert bench.store.find(SERVICES, "voice", "m") is None

@@ -355,7 +355,8 @@ async def test_a_token_file_that_goes_away_leaves_us_the_token_that_we_have(tmp_
 async def test_a_server_that_nobody_vouches_for_is_told_as_such(tmp_path: Path) -> None:
     for name in ("ours", "theirs"):
         (tmp_path / name).mkdir()
-        ensure_certificates(*(tmp_path / name / file for file in ("ca", "crt", "key")), system_env().clock.now())
+        ca, certificate, key = (tmp_path / name / file for file in ("ca", "crt", "key"))
+        ensure_certificates(ca, certificate, key, system_env().clock.now())
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tmp_path / "ours" / "crt", tmp_path / "ours" / "key")
     async with RawApi(always(200, POD)).listening(context) as api:

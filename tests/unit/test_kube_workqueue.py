@@ -189,8 +189,23 @@ def test_work_that_went_well_wants_no_other_look() -> None:
     work.add("a")
     assert work.pop() == "a"
     work.retry("a")
+    work.done("a")
     work.add_after("b", 1)
+    work.add("a")
+    assert work.pop() == "a", "before its back-off is over: it has changed"
     work.forget("a")
     work.done("a")
     clock.time += 10
     assert [work.pop(), work.pop()] == ["b", None]
+
+
+def test_a_look_that_is_wanted_while_the_work_is_under_way_is_not_lost() -> None:
+    work, clock = queue()
+    work.add("a")
+    assert work.pop() == "a"
+    work.add_after("a", 2)
+    work.forget("a")
+    work.done("a")
+    assert work.pop() is None
+    clock.time += 2
+    assert work.pop() == "a"

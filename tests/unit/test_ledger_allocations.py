@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from insource.api import meta
+from insource.env import system_env
 from insource.ledger.allocations import PodFacts, read_class, read_pod, record_class_price, record_pods
 from insource.ledger.occupancy import Rate
 from insource.ledger.rows import PodSpan, Selection, load_pods, load_rates
 from insource.ledger.store import Store
-from insource.ledger.watch import reference_of
+from insource.ledger.watch import Watch, reference_of
 from tests.unit.ledger_building import START_MS, opened
 
 POD = PodFacts("u1", "voice", "pod-1", "dictation", "inhouse", "rev", "cpu", 1, 2, START_MS, finished=False)
@@ -105,3 +106,17 @@ def test_the_vendor_to_compare_with_is_the_spill_backends() -> None:
     )
     assert reference_of({"spec": {"backends": backends, "traffic": {}}}) == ("groq", "w")
     assert reference_of({"spec": {"backends": backends[:1]}}) is None
+
+
+def test_counts_in_a_classes_status_are_no_reason_to_record_anything() -> None:
+    watch = Watch(cast(Any, None), cast(Any, None), system_env())
+
+    def seen(version: int, **fields: Any) -> bool:
+        watch._changed.clear()
+        metadata = {"name": "l4", "resourceVersion": str(version)}
+        watch._classes.cache.observe({"metadata": metadata, "spec": {"pricePerHour": "1"}, **fields})
+        return watch._changed.is_set()
+
+    assert seen(1)
+    assert not seen(2, status={"nodes": 3, "allocated": 1})
+    assert seen(3, spec={"pricePerHour": "2"})

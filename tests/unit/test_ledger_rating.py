@@ -11,7 +11,8 @@ from sqlalchemy import text
 from insource.ledger.prices import PriceTable, changes, read_book
 from insource.ledger.rating import rate
 from insource.ledger.store import Store
-from insource.wire.vocabulary import Outcome
+from insource.wire.records import AttemptEnded, Quantity
+from insource.wire.vocabulary import Outcome, Unit, UsageSource
 from tests.unit.ledger_building import START_MS, ended, opened, price, started
 
 TABLE = PriceTable([price()])
@@ -125,3 +126,77 @@ async def test_a_price_that_will_hold_later_is_no_price_yet(tmp_path: Path) -> N
         await store.record_book("default", [price(effective_from_ms=START_MS + 1)])
         await store.ingest("voice", [VENDOR, ended()])
         assert await charges(store) == [(0, None)]
+
+
+def consumed(**quantities: int) -> AttemptEnded:
+    """Quantities by `<unit>` (measured) or `<unit>_billed`."""
+    units = [(name.removesuffix("_billed"), name.endswith("_billed"), number) for name, number in quantities.items()]
+    return ended().model_copy(
+        update={
+            "quantities": tuple(
+                Quantity(
+                    unit=Unit(unit), source=UsageSource.BILLED if billed else UsageSource.MEASURED, quantity=number
+                )
+                for unit, billed, number in units
+            )
+        }
+    )
+
+
+def of_units(**per_million: int) -> PriceTable:
+    prices = [price(nano, unit=unit, per=1_000_000) for unit, nano in per_million.items()]
+    return PriceTable(prices)
+
+
+PICTURE = consumed(images=2, pixels=2 << 20, input_tokens=9, input_tokens_billed=7, image_tokens=2048)
+
+
+@pytest.mark.parametrize(
+    ("prices", "charged"),
+    [
+        ({"images": 40_000_000}, {"images": 80}),
+        ({"pixels": 1_000_000}, {"pixels": 2_097_152}),
+        ({"input_tokens": 5_000_000, "image_tokens": 33_000_000}, {"input_tokens": 35, "image_tokens": 67_584}),
+        ({"image_tokens": 33_000_000}, {"input_tokens": None, "image_tokens": 67_584}),
+        ({"images": 1_000_000, "input_tokens": 1_000_000, "image_tokens": 0},
+         {"images": 2, "input_tokens": 7, "image_tokens": 0}),
+        ({}, {"images": None}),
+    ],
+)  # fmt: skip
+def test_the_same_work_is_charged_in_the_units_that_have_a_price(
+    prices: dict[str, int], charged: dict[str, int | None]
+) -> None:
+    charges = rate(VENDOR, PICTURE, of_units(**prices))
+    assert {charge.unit.value: charge.amount_nano for charge in charges} == charged
+
+
+def test_tokens_that_come_with_speech_are_no_second_charge() -> None:
+    spoken = consumed(characters=100, input_tokens_billed=30, output_tokens_billed=900)
+    (charge,) = rate(VENDOR, spoken, of_units(characters=15_000_000))
+    assert (charge.unit, charge.amount_nano) == ("characters", 1500)
+    charges = rate(VENDOR, spoken, of_units(input_tokens=1_000_000, output_tokens=10_000_000))
+    assert [(each.unit, each.amount_nano) for each in charges] == [("input_tokens", 30), ("output_tokens", 9000)]
+
+
+def test_a_price_for_what_comes_out_alone_leaves_what_goes_in_unpriced() -> None:
+    charges = rate(VENDOR, consumed(input_tokens=10, output_tokens=5), of_units(output_tokens=1_000_000))
+    assert {charge.unit.value: charge.amount_nano for charge in charges} == {"input_tokens": None, "output_tokens": 5}
+
+
+async def test_a_price_in_other_units_that_appears_later_takes_the_place_of_what_waited(tmp_path: Path) -> None:
+    tokens = [price(10**6, unit="input_tokens", per=10**6), price(10**9, unit="image_tokens", per=10**6)]
+    async with opened(tmp_path / "l.sqlite") as store:
+        await store.ingest("voice", [VENDOR, PICTURE])
+        await store.record_book("default", tokens)
+        found = await store.read(
+            lambda c: c.execute(text("SELECT unit, sequence, quantity, amount_nano FROM charge ORDER BY 1, 2")).all()
+        )
+        assert [tuple(row) for row in found] == [
+            ("image_tokens", 0, 2048, 2_048_000),
+            ("images", 0, 2, None),
+            ("images", 1, 0, 0),
+            ("input_tokens", 0, 7, 7),
+        ]
+        await store.record_book("default", [*tokens, price(1, unit="images", per=1)])
+        again = await store.read(lambda c: c.execute(text("SELECT count(*) FROM charge")).scalar_one())
+        assert again == 4  # what is charged is not charged again

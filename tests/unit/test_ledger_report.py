@@ -10,7 +10,7 @@ import pytest
 
 from insource.ledger.attempts import AttemptView, ChargeView
 from insource.ledger.occupancy import HOUR_MS, Rate
-from insource.ledger.prices import PriceTable
+from insource.ledger.prices import PriceTable, StoredPrice
 from insource.ledger.report import CostFacts, CostQuery, cost_report
 from insource.ledger.rows import PodSpan
 from tests.unit.ledger_building import START_MS, price
@@ -65,7 +65,9 @@ def test_busy_and_idle_are_the_pods_cost_and_vendors_have_none() -> None:
     assert (found["inhouse"]["in_house"]["busy"], found["inhouse"]["in_house"]["idle"]) == ("0.01", "0.19")
     assert found["inhouse"]["in_house"]["per_audio_hour"] == "12.000000"
     assert found["openai"]["in_house"]["cost"] == "0"
-    assert found["openai"]["vendor"] == {"cost": "0.006", "per_audio_hour": "0.360000"}
+    assert found["openai"]["vendor"] == {
+        "cost": "0.006", "per_audio_hour": "0.360000", "per_unit": {"audio_ms": "0.360000"},
+    }  # fmt: skip
 
 
 def test_requests_are_counted_once_attempts_each() -> None:
@@ -154,3 +156,50 @@ def test_adjacent_periods_add_up() -> None:
 def test_nothing_at_all_is_an_empty_report() -> None:
     found = report(pods=())
     assert (found["rows"], found["comparisons"]) == ([], [])
+
+
+def spoken(name: str, characters: int, **changes: Any) -> AttemptView:
+    charge = ChargeView("characters", "measured", characters, characters * 15_000)
+    charges = {"charges": (charge,)} if changes.get("vendor") else {}
+    return attempt(name, measured={"characters": characters}, **charges, **changes)
+
+
+def test_characters_are_reported_in_their_own_unit() -> None:
+    voices = PriceTable([price(15 * 10**9, model="tts-1", unit="characters", per=1_000_000), price()])
+    found = report(
+        spoken("a", 30_000), spoken("b", 2_000, vendor=True, model="tts-1"), prices=voices,
+    )  # fmt: skip
+    by_backend = rows(found, "backend")
+    assert by_backend["inhouse"]["work"] == {"characters": {"measured": 30_000, "billed": 0}}
+    assert by_backend["inhouse"]["in_house"]["per_unit"] == {"characters": "6.666667"}  # 0.2 for 30,000
+    assert by_backend["inhouse"]["in_house"]["per_audio_hour"] is None
+    assert by_backend["openai"]["vendor"]["per_unit"] == {"characters": "15.000000"}
+    (compared,) = found["comparisons"]
+    assert (compared["unit"], compared["per"]) == ("characters", "1M characters")
+    assert (compared["reference"]["counterfactual"], compared["reference"]["saved"]) == ("0.45", "0.25")
+    assert compared["reference"]["price"] == "15"
+    assert compared["reference"]["break_even_per_hour"] == "0.0067"  # 0.1 an hour
+    assert compared["cheapest"]["model"] == "tts-1"
+
+
+def test_pictures_and_text_are_compared_in_the_units_that_the_vendor_sells() -> None:
+    def sells(model: str, **units: int) -> list[StoredPrice]:
+        return [price(nano, model=model, unit=unit, per=1_000_000) for unit, nano in units.items()]
+
+    book = PriceTable(
+        [
+            *sells("writer", input_tokens=10**9, output_tokens=5 * 10**9),
+            *sells("embedder", input_tokens=10**7),
+            *sells("painter", input_tokens=5 * 10**9, image_tokens=33 * 10**9),
+            price(4 * 10**7, model="drawer", unit="images", per=1),
+        ]
+    )
+    picture = {"images": 2, "pixels": 2 << 20, "input_tokens": 10, "image_tokens": 2048}
+    (compared,) = report(attempt("a", measured=picture), prices=book)["comparisons"]
+    assert (compared["cheapest"]["model"], compared["cheapest"]["counterfactual"]) == ("painter", "0.067634")
+    text = {"input_tokens": 10**6, "output_tokens": 10**5}
+    (compared,) = report(attempt("a", measured=text), prices=book)["comparisons"]
+    assert (compared["cheapest"]["model"], compared["cheapest"]["counterfactual"]) == ("writer", "1.5")
+    assert (compared["per"], compared["cheapest"]["price"]) == ("1M input tokens", "1.5")
+    (compared,) = report(attempt("a", measured={"input_tokens": 10**6}), prices=book)["comparisons"]
+    assert (compared["cheapest"]["model"], compared["cheapest"]["counterfactual"]) == ("embedder", "0.01")

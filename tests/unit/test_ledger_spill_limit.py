@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from insource.domain.pricing import nano_of
 from insource.ledger.reservations import ReservationConflictError
 from insource.ledger.spill import SpillKey, spent_nano, utc_day
-from insource.wire.records import ReservationAnswer, ReservationRequest
+from insource.wire.records import Estimate, ReservationAnswer, ReservationRequest
 from insource.wire.vocabulary import Outcome, Unit
 from tests.unit.ledger_building import START_MS, ManualClock, ended, opened, price, started
 
@@ -43,6 +43,20 @@ async def test_exactly_as_many_as_fit_are_granted_at_once(tmp_path: Path) -> Non
         assert sum(answer.granted for answer in answers) == 10
         assert {answer.reason for answer in answers if not answer.granted} == {"daily_limit"}
         assert await store.read(lambda c: spent_nano(c, KEY)) == nano_of("0.01")
+
+
+async def test_an_attempt_of_several_units_is_reserved_as_it_will_be_charged(tmp_path: Path) -> None:
+    more = (Estimate(unit=Unit.OUTPUT_TOKENS, quantity=1000),)
+    text = {"model": "writer", "unit": Unit.INPUT_TOKENS, "quantity": 500, "more": more}
+    async with opened(tmp_path / "l.sqlite") as store:
+        await store.record_book("default", [price(model="writer", unit="input_tokens", per=1_000_000)])
+        half = await store.reserve("voice", asked("a", **text))
+        assert (half.granted, half.reason) == (False, "unpriced")
+        tokens = [price(model="writer", unit=unit, per=1_000_000) for unit in ("input_tokens", "output_tokens")]
+        await store.record_book("default", tokens)  # 0.36 for a million of either
+        answer = await store.reserve("voice", asked("a", **text))
+        assert (answer.granted, answer.remaining) == (True, "0.00946")
+        assert await store.read(lambda c: spent_nano(c, KEY)) == nano_of("0.00054")
 
 
 async def test_limits_of_others_are_their_own(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from insource.local.pod_lifecycle import (
     BackOff,
     Container,
+    Decision,
     Kind,
     Phase,
     after_exit,
@@ -42,11 +44,11 @@ def exited(container: Container, code: int = 0, now_s: float = 0.0) -> Container
     )
 
 
-def step(pod: dict[str, Container], *, deleting: bool = False, now_s: float = 0.0):
+def step(pod: dict[str, Container], *, deleting: bool = False, now_s: float = 0.0) -> Decision:
     return decide(tuple(pod.values()), deleting=deleting, now_s=now_s)
 
 
-def pod_of(spec=SPEC) -> dict[str, Container]:
+def pod_of(spec: dict[str, Any] = SPEC) -> dict[str, Container]:
     return {container.name: container for container in containers_of(spec)}
 
 

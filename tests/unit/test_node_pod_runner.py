@@ -16,6 +16,7 @@ from insource.local import processes
 from tests.unit.node_pods import ADDRESS, PodBench, running, shell
 
 SLEEP = "exec sleep 60"
+GRACE = {"terminationGracePeriodSeconds": 1}
 
 
 def alive(marker: str) -> list[int]:
@@ -156,6 +157,27 @@ async def test_liveness_failure_restarts(tmp_path: Path) -> None:
         gate.unlink()
         await bench.until(lambda: bench.container("main")["restartCount"] >= 1)
         assert any("failed liveness probe, will be restarted" in message for _, message in bench.events.seen)
+
+
+@pytest.mark.parametrize("probe", ["livenessProbe", "startupProbe"])
+async def test_a_probe_has_a_grace_of_its_own(probe: str, tmp_path: Path) -> None:
+    asked = {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1}
+    deaf = shell("main", "trap '' TERM; while :; do sleep 0.05; done", **{probe: asked | GRACE})
+    spec = {"containers": [deaf], "terminationGracePeriodSeconds": 3600}
+    async with running(tmp_path, spec) as bench:
+        await bench.until(lambda: bench.container("main")["restartCount"] >= 1)
+        assert bench.container("main")["lastState"]["terminated"]["exitCode"] == 128 + signal.SIGKILL
+
+
+async def test_a_pod_that_is_deleted_has_its_own_grace_whatever_its_probes_have(tmp_path: Path) -> None:
+    path = tmp_path / "order"
+    probe = {"exec": {"command": ["true"]}, "periodSeconds": 1} | GRACE
+    slow = shell("main", logger(path, "main", after="sleep 2.5;"), livenessProbe=probe)
+    async with running(tmp_path, {"containers": [slow]}) as bench:
+        await bench.until(lambda: path.exists())
+        bench.delete(grace_s=60)
+        await bench.until(lambda: bench.removed)
+        assert path.read_text().split() == ["start-main", "stop-main"]
 
 
 async def test_http_and_tcp_probes_on_the_pods_own_address(tmp_path: Path) -> None:

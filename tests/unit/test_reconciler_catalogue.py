@@ -46,7 +46,8 @@ async def test_a_new_installation_has_the_whole_catalogue_and_a_restart_writes_n
     for obj in BUILTINS:
         live = find(world, resource_of(obj), obj["metadata"]["name"])
         assert live is not None
-        assert {entry["manager"] for entry in live["metadata"]["managedFields"]} == {"insource-catalog"}
+        managers = {each["manager"] for each in live["metadata"]["managedFields"] if "subresource" not in each}
+        assert managers == {"insource-catalog"}
     assert world.operator.controller.catalogue.unsettled() == ""
     await world.restart()
     assert world.operator.controller.catalogue.unsettled() != ""
@@ -217,3 +218,19 @@ async def test_a_price_book_that_does_not_fit_says_so_itself_until_it_does() -> 
     assert live is not None
     assert [(item["type"], item["status"]) for item in live["status"]["conditions"]] == [("Ready", "True")]
     assert world.operator.controller.caches.books.get(Key("", "mine")) is not None
+
+
+async def test_a_source_that_a_user_has_added_to_a_model_without_any_stays() -> None:
+    world = await installed()
+    model = find(world, resources.CATALOG_MODELS, "mai-transcribe-1")
+    assert model is not None
+    assert "sources" not in model["spec"]
+    sources = [{"runtime": "my-mai-server", "uri": "s3://weights/mai-transcribe-1/"}]
+    edit(world, resources.CATALOG_MODELS, "mai-transcribe-1", **{**model["spec"], "sources": sources})
+    await world.settle()
+    await world.restart()
+    await world.settle()
+    kept = find(world, resources.CATALOG_MODELS, "mai-transcribe-1")
+    assert kept is not None
+    assert [source["uri"] for source in kept["spec"]["sources"]] == ["s3://weights/mai-transcribe-1/"]
+    assert kept["spec"]["lifecycle"] == model["spec"]["lifecycle"]

@@ -204,7 +204,7 @@ def builtin(kind: Resource, name: str) -> Object:
 @pytest.mark.parametrize(
     ("kind", "name", "field"),
     [
-        (resources.CATALOG_MODELS, "whisper-tiny-en", "sources"),
+        (resources.CATALOG_MODELS, "whisper-tiny-en", "modality"),
         (resources.INFERENCE_RUNTIMES, "faster-whisper-cpu", "image"),
         (resources.ACCELERATOR_CLASSES, "cpu", "pricePerHour"),
     ],

@@ -133,8 +133,8 @@ async def test_a_status_that_somebody_emptied_is_written_again() -> None:
     ]
 
 
-@pytest.mark.parametrize("status", [403, 422])
-async def test_a_status_that_the_api_refuses_is_told_by_an_event_and_tried_again(status: int) -> None:
+@pytest.mark.parametrize(("status", "what"), [(403, "roles"), (422, "CustomResourceDefinitions")])
+async def test_a_status_that_the_api_refuses_is_told_by_an_event_and_tried_again(status: int, what: str) -> None:
     world = World(0)
     refusal = ApiError(status, "Invalid", "status.traffic: no such field")
     world.faults.deny = lambda what: refusal if what.startswith("patch ModelDeployment/status") else None
@@ -144,7 +144,7 @@ async def test_a_status_that_the_api_refuses_is_told_by_an_event_and_tried_again
     await world.settle()
     notes = [event["note"] for event in world.objects(resources.EVENTS) if event["reason"] == "StatusRefused"]
     assert len(notes) == 1
-    assert "status.traffic: no such field; apply the CustomResourceDefinitions of this release" in notes[0]
+    assert f"status.traffic: no such field; apply the {what} of this release" in notes[0]
     world.faults.deny = lambda _: None
     await world.settle()
     assert live(world)["status"]["conditions"][0]["status"] == "True"

@@ -11,15 +11,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 
 from insource.servers.counts import read_counts
 from insource.servers.settings import ServerSettings, SettingsError, StubSettings, server_settings, stub_settings
 from insource.servers.stub import stub_server
 from tests import audio
+from tests.model_servers import Client, asked
 from tests.programs import program
 
-Client = TestClient[web.Request, web.Application]
 URL = "/v1/audio/transcriptions"
 
 
@@ -34,8 +33,7 @@ def form(data: bytes = b"", **fields: str) -> aiohttp.FormData:
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     server = stub_server(StubSettings(ServerSettings(model_name="stub", slots=2), text="One. Two."))
-    async with TestClient(TestServer(server.application())) as client:
-        await server.ready()
+    async with asked(server) as client:
         yield client
 
 
@@ -50,6 +48,15 @@ async def test_answers_each_format(client: Client) -> None:
     assert answers["srt"].startswith("1\n00:00:00,000 --> 00:00:01,496\nOne.\n\n2\n")
     assert answers["vtt"].startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.496\nOne.\n\n")
     assert [s["text"] for s in json.loads(answers["verbose_json"])["segments"]] == [" One.", " Two."]
+
+
+async def test_waits_as_long_as_the_audio_asks() -> None:
+    settings = StubSettings(ServerSettings(model_name="stub"), delay_per_audio_s=0.1)
+    async with asked(stub_server(settings)) as client:
+        began = asyncio.get_running_loop().time()
+        async with client.post(URL, data=form(audio.silence(5000))) as answer:
+            assert answer.status == 200
+        assert asyncio.get_running_loop().time() - began >= 0.5
 
 
 async def test_streams_deltas_that_join_to_the_text(client: Client) -> None:
@@ -98,6 +105,10 @@ async def test_refuses_bodies_that_are_not_audio(client: Client) -> None:
     async with client.post(URL, data={"model": "stub"}) as answer:
         assert answer.status == 400
     async with client.post(URL, data=b"junk", headers={"content-type": "multipart/form-data; boundary=x"}) as answer:
+        assert answer.status == 400
+    headerless = b"--x\r\nno header\r\n\r\n--x--\r\n"
+    multipart = {"content-type": "multipart/form-data; boundary=x"}
+    async with client.post(URL, data=headerless, headers=multipart) as answer:
         assert answer.status == 400
     async with client.get("/nowhere") as answer:
         assert answer.status == 404

@@ -47,7 +47,7 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .place.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .place.nodeSelector }}
 nodeSelector:
@@ -85,7 +85,7 @@ http://insource-ledger.{{ .Release.Namespace }}.svc:8080
 {{- end }}
 
 {{- define "insource.masterSecret" -}}
-{{ .Values.gateway.masterSecret.existing | default "insource-gateway-master" }}
+{{ .Values.gateway.masterSecret.existing | default "insource-gateway-master" | quote }}
 {{- end }}
 
 {{- define "insource.gatewayPort" -}}
@@ -116,7 +116,7 @@ kind: {{ ternary "RoleBinding" "ClusterRoleBinding" (hasKey . "namespace") }}
 metadata:
   name: {{ .role }}
   {{- with .namespace }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "insource.labels" . | nindent 4 }}

@@ -13,8 +13,14 @@ from insource.adapter.wal import ENDED, STARTED, WriteAheadLog
 from insource.env import Env
 from insource.wire.vocabulary import Outcome, Role, Unit, UsageSource
 
+Quantities = Mapping[tuple[Unit, UsageSource], int]
+"""What an attempt consumed: by its unit, and by who says so."""
+MOST = 10**15
+"""No attempt consumes more of any unit; a vendor that says so is not believed."""
 _CONSUMING = frozenset({Outcome.OK, Outcome.GONE, Outcome.SERVER, Outcome.TIMEOUT})
 """Outcomes of attempts that may have consumed work once the backend was called; a refusal by it consumed none."""
+_BILLED = _CONSUMING - {Outcome.SERVER}
+"""Outcomes after which a vendor's rule holds: what it failed at, it bills only if it says so."""
 
 
 def started_line(identity: Identity, route: Route, role: Role, pod: str, at_ms: int) -> bytes:
@@ -46,7 +52,7 @@ def ended_line(
     outcome: Outcome,
     status: int,
     reason: str,
-    quantities: Mapping[UsageSource, int],
+    quantities: Quantities,
     at_ms: int,
     busy_ms: int,
 ) -> bytes:
@@ -59,8 +65,8 @@ def ended_line(
             "status": status,
             "reason": reason,
             "quantities": [
-                {"unit": Unit.AUDIO_MS, "source": source, "quantity": quantity}
-                for source, quantity in quantities.items()
+                {"unit": unit, "source": source, "quantity": quantity}
+                for (unit, source), quantity in quantities.items()
             ],
             "ended_at_ms": at_ms,
             "busy_ms": busy_ms,
@@ -81,7 +87,8 @@ class Attempt:
         self._wal = wal
         self._metrics = metrics
         self._env = env
-        self._quantities: dict[UsageSource, int] = {}
+        self._quantities: dict[tuple[Unit, UsageSource], int] = {}
+        self._by_rule: Mapping[Unit, int] = {}
         self._busy_since: float | None = None
         self._busy_s = 0.0
         self._ended = False
@@ -90,10 +97,28 @@ class Attempt:
         self._id = identity.attempt_id
         wal.append_line(STARTED, self._id, started_line(identity, route, role, pod, _now_ms(env)))
 
-    def calls_backend(self, audio_ms: int) -> None:
-        """The backend is called from now on, with this much measured work."""
-        self._quantities[UsageSource.MEASURED] = audio_ms
+    def calls_backend(self, work: Mapping[Unit, int], by_rule: Mapping[Unit, int] | None = None) -> None:
+        """The backend is called from now on, with this much measured work; `by_rule`: what its vendor's rule bills."""
+        self._by_rule = by_rule or {}
+        for unit, quantity in work.items():
+            self._quantities[unit, UsageSource.MEASURED] = quantity
         self._busy_since = self._env.clock.monotonic()
+
+    def measured(self, unit: Unit, quantity: int) -> None:
+        """What we count of this unit by now, of work that is known only as the answer comes; replaces earlier counts.
+
+        Kept whatever happens to the rest of the answer.
+        """
+        self._quantities[unit, UsageSource.MEASURED] = quantity
+
+    def counted(self, unit: Unit) -> int:
+        """What we count of this unit by now."""
+        return self._quantities.get((unit, UsageSource.MEASURED), 0)
+
+    def billed(self, unit: Unit, quantity: object) -> None:
+        """Note what the vendor says it bills, if that can be a quantity."""
+        if isinstance(quantity, int) and not isinstance(quantity, bool) and 0 <= quantity <= MOST:
+            self._quantities[unit, UsageSource.BILLED] = quantity
 
     def backend_done(self) -> None:
         """The backend's slot is free again."""
@@ -101,19 +126,15 @@ class Attempt:
             self._busy_s += self._env.clock.monotonic() - self._busy_since
             self._busy_since = None
 
-    def billed(self, usage: object) -> None:
-        """Note the vendor's own usage, if it is in a unit of ours."""
-        if isinstance(usage, Mapping) and usage.get("type") == "duration":
-            seconds = usage.get("seconds")
-            if isinstance(seconds, int | float) and 0 <= seconds < 10**9:
-                self._quantities[UsageSource.BILLED] = round(seconds * 1000)
-
     def end(self, outcome: Outcome, status: int, reason: str = "") -> None:
         """Write the second record, once; later calls change nothing."""
         if self._ended:
             return
         self._ended = True
         self.backend_done()
+        if outcome in _BILLED:
+            for unit, quantity in self._by_rule.items():
+                self._quantities.setdefault((unit, UsageSource.BILLED), quantity)
         consumed = self._quantities if outcome in _CONSUMING else {}
         busy_ms = round(self._busy_s * 1000)
         line = ended_line(self._id, outcome, status, reason[:200], consumed, _now_ms(self._env), busy_ms)
@@ -127,8 +148,8 @@ class Attempt:
             self.role.value,
         )
         self._metrics.ended(labels, outcome.value, self._env.clock.monotonic() - self.began)
-        for source, quantity in consumed.items():
-            self._metrics.worked(labels, Unit.AUDIO_MS.value, source.value, quantity)
+        for (unit, source), quantity in consumed.items():
+            self._metrics.worked(labels, unit.value, source.value, quantity)
 
 
 def _now_ms(env: Env) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol, TypeVar
 
 import aiohttp
 from pydantic import ValidationError
@@ -14,9 +13,10 @@ from pydantic import ValidationError
 from insource.adapter.admission import Admission, RequestWindow
 from insource.adapter.attempts import Attempt
 from insource.adapter.calls import PodCalls, SessionCalls
-from insource.adapter.dialects.openai import TRANSCRIPTIONS, Answer, OpenAITranscriptions, Work
+from insource.adapter.dialects.openai import openai_dialects
+from insource.adapter.dialects.seam import Dialects
+from insource.adapter.dialects.vendors import vendor_dialects
 from insource.adapter.ledger import LedgerAway, LedgerClient, RecordRejected
-from insource.adapter.parameters import Transcription
 from insource.adapter.pod_http import PodServer
 from insource.adapter.refusals import (
     PROXY_CREDENTIALS,
@@ -30,13 +30,17 @@ from insource.adapter.refusals import (
 from insource.adapter.routes import InHouseRoutes, Route, Routes, VendorAdapterRoutes
 from insource.adapter.server_watch import ServerWatch
 from insource.adapter.settings import InHouseSettings, Patience, VendorSettings
+from insource.adapter.vendor_models import VendorModels
 from insource.adapter.vendor_way import VendorWay
 from insource.adapter.wal import WriteAheadLog
-from insource.adapter.warmup import tone_wav
-from insource.adapter.watched_file import WatchedFile, first_line
+from insource.adapter.warmup import WARM_UP_PATHS, WARM_UP_WORK, warm_up
+from insource.adapter.watched_file import WatchedFile, bearer
 from insource.env import Env
-from insource.wire.records import ReservationRequest
-from insource.wire.vocabulary import Outcome, Role, Unit
+from insource.wire.gateway import ModelsReport
+from insource.wire.records import Estimate, ReservationRequest
+from insource.wire.vocabulary import LISTS_MODELS, Outcome, Role, Unit
+
+A = TypeVar("A")
 
 
 class Backend(Protocol):
@@ -44,6 +48,7 @@ class Backend(Protocol):
 
     routes: Routes
     admission: Admission
+    dialects: Dialects
 
     @property
     def ready(self) -> bool:
@@ -60,20 +65,21 @@ class Backend(Protocol):
         """Whether they are resolved (None: none are needed), and why not."""
         ...
 
+    @property
+    def models(self) -> ModelsReport | None:
+        """What a vendor's own list of models says; None: there is no such thing."""
+        ...
+
     def check(self) -> None:
         """Raise a refusal that is known before the body is read."""
         ...
 
-    def check_possible(self, wanted: Transcription, route: Route) -> None:
-        """Raise 400 for what this backend cannot do."""
+    async def permit(self, attempt: Attempt, most: Mapping[Unit, int]) -> None:
+        """The last gate before the call: durability and budget for at most this much work. Raises a refusal."""
         ...
 
-    async def permit(self, attempt: Attempt, audio_ms: int) -> None:
-        """The last gate before the call: durability and budget. Raises a refusal."""
-        ...
-
-    def call(self, work: Work, scope: asyncio.Timeout) -> contextlib.AbstractAsyncContextManager[Answer]:
-        """Call the backend; `scope` may be cut short when it is known not to answer."""
+    def call(self, asking: AbstractAsyncContextManager[A], scope: asyncio.Timeout) -> AbstractAsyncContextManager[A]:
+        """Call the backend by its dialect; `scope` may be cut short when it is known not to answer."""
         ...
 
     def request_model(self, route: Route) -> str:
@@ -94,9 +100,13 @@ class InHouse:
         self.routes: Routes = InHouseRoutes(settings)
         self.admission = Admission(settings.slots)
         self._server = PodServer(settings.server_url)
-        streamed = SessionCalls(settings.server_url + TRANSCRIPTIONS, session)
-        self._dialect = OpenAITranscriptions(PodCalls(self._server, TRANSCRIPTIONS, streamed), env)
-        self._watch = ServerWatch(settings.server_health_url, self._warm_up, session, env, patience)
+
+        def calls(path: str) -> PodCalls:
+            return PodCalls(self._server, path, SessionCalls(settings.server_url + path, session))
+
+        self.dialects = openai_dialects(calls, env)
+        warm_up_s = patience.deadline_s(WARM_UP_WORK.get(settings.modality, {}))
+        self._watch = ServerWatch(settings.server_health_url, self._warm_up, session, env, patience, warm_up_s)
 
     @property
     def ready(self) -> bool:
@@ -107,7 +117,8 @@ class InHouse:
     def problem(self) -> str:
         """What the server lacks, with what it was asked for."""
         found = self._watch.problem
-        asked = f'asked for model "{self._settings.request_model}" at {self._settings.server_url}/audio/transcriptions'
+        path = WARM_UP_PATHS[self._settings.modality]
+        asked = f'asked for model "{self._settings.request_model}" at {self._settings.server_url}{path}'
         return f"{found} ({asked})" if found and "warm-up" in found else found
 
     @property
@@ -115,22 +126,24 @@ class InHouse:
         """There are none."""
         return None, ""
 
+    @property
+    def models(self) -> ModelsReport | None:
+        """It is no vendor."""
+        return None
+
     def check(self) -> None:
         """Refuse while the server is silent."""
         self._watch.check()
 
-    def check_possible(self, wanted: Transcription, route: Route) -> None:
-        """The in-house servers do every format."""
-
-    async def permit(self, attempt: Attempt, audio_ms: int) -> None:
+    async def permit(self, attempt: Attempt, most: Mapping[Unit, int]) -> None:
         """In-house work needs no permission, and its record survives a killed process as it is."""
 
     @asynccontextmanager
-    async def call(self, work: Work, scope: asyncio.Timeout) -> AsyncIterator[Answer]:
+    async def call(self, asking: AbstractAsyncContextManager[A], scope: asyncio.Timeout) -> AsyncIterator[A]:
         """Call the server; cut when it stalls."""
         self._watch.cut_when_stalled(scope)
         try:
-            async with self._dialect.call(work) as answer:
+            async with asking as answer:
                 yield answer
         finally:
             self._watch.spare(scope)
@@ -147,10 +160,8 @@ class InHouse:
             self._server.close()
 
     async def _warm_up(self) -> None:
-        wanted = Transcription(model=self._settings.request_model)
-        work = Work(wanted, tone_wav(), "warm-up.wav", self._settings.request_model, f"probe-{self._env.ids.uuid()}")
-        async with self._dialect.call(work):
-            pass
+        settings = self._settings
+        await warm_up(self.dialects, settings.modality, settings.request_model, f"probe-{self._env.ids.uuid()}")
 
 
 class Vendor:
@@ -170,7 +181,7 @@ class Vendor:
         self._ledger = ledger
         self._patience = patience
         self._key: WatchedFile[str] = WatchedFile(
-            settings.key_file, first_line, "", env.clock, patience.look_at_files_every_s
+            settings.key_file, bearer, "", env.clock, patience.look_at_files_every_s
         )
         self._refused_key = ""
         self._vendor_routes = VendorAdapterRoutes(settings, env.clock, patience.look_at_files_every_s)
@@ -178,8 +189,21 @@ class Vendor:
         self.admission = Admission(settings.concurrency)
         self._window = RequestWindow(settings.requests_per_minute, env)
         self._way = VendorWay(settings, env.clock, patience.look_at_files_every_s)
-        calls = SessionCalls(settings.endpoint + TRANSCRIPTIONS, session, self._way.now)
-        self._dialect = OpenAITranscriptions(calls, env, self._key.value)
+
+        def calls(path: str) -> SessionCalls:
+            return SessionCalls(settings.endpoint + path, session, self._way.now)
+
+        self.dialects = vendor_dialects(
+            settings.dialect,
+            calls,
+            env,
+            self._key.value,
+            endpoint=settings.endpoint,
+            api_version=settings.api_version,
+        )
+        self._models: VendorModels | None = None
+        if settings.dialect in LISTS_MODELS:
+            self._models = VendorModels(settings, session, self._way, self._key.value, env, patience)
 
     @property
     def ready(self) -> bool:
@@ -202,8 +226,8 @@ class Vendor:
         key = self._key.value()
         if not key:
             return False, (
-                f"Secret {self._settings.secret} is missing or empty; create it with the API key of the vendor "
-                f"{self._settings.vendor}"
+                f"Secret {self._settings.secret} is missing, empty or no key of one word; create it with the API key "
+                f"of the vendor {self._settings.vendor}"
             )
         if key == self._refused_key:
             return False, (
@@ -211,7 +235,17 @@ class Vendor:
                 "replace it"
             )
         problem = self._way.credentials_problem
+        if not problem and self._key.error:
+            return True, (
+                f"Secret {self._settings.secret} holds no key of one word any more: the last good one is used until "
+                "the adapter is started anew; replace it"
+            )
         return not problem, problem
+
+    @property
+    def models(self) -> ModelsReport | None:
+        """What the vendor's list says of the models in use here, and of those that it will shut down."""
+        return self._models.report(self._vendor_routes.models()) if self._models else None
 
     def check(self) -> None:
         """Refuse without a key, or past the vendor's limits."""
@@ -223,22 +257,19 @@ class Vendor:
             raise server_failure("This deployment's vendor cannot be trusted yet.", reason="ca_bundle")
         self._window.check()
 
-    def check_possible(self, wanted: Transcription, route: Route) -> None:
-        """Some vendor models give no times."""
-        self._dialect.check_possible(wanted, route.model)
-
-    async def permit(self, attempt: Attempt, audio_ms: int) -> None:
+    async def permit(self, attempt: Attempt, most: Mapping[Unit, int]) -> None:
         """Reserve budget for a capped spill, count the request, and put the attempt on disk."""
         if attempt.role is Role.SPILL and attempt.route.spill_daily_limit:
-            await self._reserve(attempt, audio_ms)
+            await self._reserve(attempt, most)
         self._window.take()
         try:
             await self._wal.synced(attempt.identity.attempt_id)
         except OSError as problem:
             raise unrecorded() from problem
 
-    async def _reserve(self, attempt: Attempt, audio_ms: int) -> None:
+    async def _reserve(self, attempt: Attempt, most: Mapping[Unit, int]) -> None:
         route = attempt.route
+        (unit, quantity), *more = most.items()
         try:
             answer = await self._ledger.reserve(
                 ReservationRequest(
@@ -248,8 +279,9 @@ class Vendor:
                     vendor=route.vendor,
                     model=route.model,
                     daily_limit=route.spill_daily_limit,
-                    unit=Unit.AUDIO_MS,
-                    quantity=audio_ms,
+                    unit=unit,
+                    quantity=quantity,
+                    more=tuple(Estimate(unit=unit, quantity=quantity) for unit, quantity in more),
                 ),
                 self._patience.reservation_s,
             )
@@ -266,18 +298,22 @@ class Vendor:
             )
 
     @asynccontextmanager
-    async def call(self, work: Work, scope: asyncio.Timeout) -> AsyncIterator[Answer]:  # noqa: ARG002
+    async def call(
+        self,
+        asking: AbstractAsyncContextManager[A],
+        scope: asyncio.Timeout,  # noqa: ARG002
+    ) -> AsyncIterator[A]:
         """Call the vendor, and learn from how it refuses."""
-        key = self._key.value()
+        key, shown = self._key.value(), self._way.shown()
         try:
-            async with self._dialect.call(work) as answer:
+            async with asking as answer:
                 if self._refused_key == key:
                     self._refused_key = ""
-                self._way.proxy_accepts()
+                self._way.proxy_accepts(shown)
                 yield answer
         except Refusal as refusal:
             if refusal.reason == PROXY_CREDENTIALS:
-                self._way.proxy_refuses()
+                self._way.proxy_refuses(shown)
             elif refusal.outcome is Outcome.REFUSED_CREDENTIALS:
                 self._refused_key = key
             elif refusal.outcome is Outcome.SHED and refusal.retry_after_s:
@@ -289,5 +325,8 @@ class Vendor:
         return route.model
 
     async def run(self) -> None:
-        """Nothing to watch: a vendor is asked only when it is paid."""
-        await asyncio.Event().wait()
+        """Ask for its list of models now and then. Nothing else: a vendor is asked only when it is paid."""
+        if self._models is None:
+            await asyncio.Event().wait()
+        else:
+            await self._models.run()

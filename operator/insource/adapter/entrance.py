@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import structlog
 from aiohttp import web
 
 from insource.adapter.attempts import Attempt
 from insource.adapter.backends import Backend
+from insource.adapter.embeddings import Embeddings
 from insource.adapter.identity import check_token, identify
+from insource.adapter.images import ImageEdits, ImageGenerations
 from insource.adapter.metrics import Metrics
+from insource.adapter.operations import Operation, Operations
 from insource.adapter.refusals import Refusal, client_error, server_failure, unrecorded
+from insource.adapter.replies import ClientGone
 from insource.adapter.settings import Settings
-from insource.adapter.transcriptions import ClientGone, Transcriptions
+from insource.adapter.speech import SpeechOperation
+from insource.adapter.text import ChatCompletions, Completions
+from insource.adapter.transcriptions import TRANSCRIPTIONS, TRANSLATIONS, Transcriptions
+from insource.adapter.upload import Spool
 from insource.adapter.wal import WriteAheadLog
 from insource.adapter.watched_file import WatchedFile
 from insource.env import Env
 from insource.wire.headers import OUTCOME, REQUEST_ID, TOKEN
-from insource.wire.vocabulary import Outcome, Role
+from insource.wire.vocabulary import Modality, Outcome, Role
 
 log = structlog.get_logger(__name__)
-TRANSCRIPTIONS = "/v1/audio/transcriptions"
 MODELS = "/v1/models"
+PATHS: Mapping[Modality, tuple[str, ...]] = {
+    Modality.TRANSCRIPTION: (TRANSCRIPTIONS, TRANSLATIONS),
+    Modality.SPEECH: (SpeechOperation.path,),
+    Modality.IMAGE: (ImageGenerations.path, ImageEdits.path),
+    Modality.TEXT: (Completions.path, ChatCompletions.path),
+    Modality.EMBEDDING: (Embeddings.path,),
+}
+"""Modality -> the paths that its deployments serve, by POST."""
+_MODALITY_OF = {path: modality for modality, paths in PATHS.items() for path in paths}
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -36,6 +52,8 @@ class Entrance:
         tokens: WatchedFile[frozenset[str]],
         backend: Backend,
         transcriptions: Transcriptions,
+        operations: Operations,
+        spool: Spool,
         wal: WriteAheadLog,
         metrics: Metrics,
         env: Env,
@@ -44,6 +62,16 @@ class Entrance:
         self._tokens = tokens
         self._backend = backend
         self._transcriptions = transcriptions
+        self._operations = operations
+        known: tuple[Operation[Any], ...] = (
+            SpeechOperation(),
+            ImageGenerations(),
+            ImageEdits(spool),
+            Completions(),
+            ChatCompletions(),
+            Embeddings(),
+        )
+        self._by_path = {operation.path: operation for operation in known}
         self._wal = wal
         self._metrics = metrics
         self._env = env
@@ -109,19 +137,28 @@ class Entrance:
         return response
 
     async def _dispatch(self, request: web.BaseRequest, attempt: Attempt) -> web.StreamResponse:
-        path = request.path
-        if path == TRANSCRIPTIONS:
+        path, modality = request.path, attempt.route.modality
+        wanted = _MODALITY_OF.get(path)
+        if wanted is not None and attempt.route.refusal:
+            raise attempt.route.refusal
+        if wanted is modality:
             _only(request, "POST")
-            if attempt.route.refusal:
-                raise attempt.route.refusal
-            return await self._transcriptions.handle(request, attempt)
+            operation = self._by_path.get(path)
+            if operation is None:
+                return await self._transcriptions.handle(request, attempt)
+            return await self._operations.handle(operation, request, attempt)
         if path == MODELS or path.startswith(f"{MODELS}/"):
             _only(request, "GET")
             return self._models(path, attempt)
+        served = f"POST {' and '.join(PATHS[modality])} and GET {MODELS}"
+        if wanted is not None:
+            raise client_error(
+                f"This deployment is for {modality}, not for {wanted}: it serves {served}.",
+                code="unknown_url",
+                status=404,
+            )
         raise client_error(
-            f"Unknown path: {path[:200]}. This deployment serves POST {TRANSCRIPTIONS} and GET {MODELS}.",
-            code="unknown_url",
-            status=404,
+            f"Unknown path: {path[:200]}. This deployment serves {served}.", code="unknown_url", status=404
         )
 
     def _models(self, path: str, attempt: Attempt) -> web.Response:

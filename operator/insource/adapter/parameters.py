@@ -1,4 +1,4 @@
-"""`/v1/audio/transcriptions`: which form fields there are and what they may hold, as OpenAI validates them.
+"""`/v1/audio/transcriptions` and `/translations`: which form fields there are and what they may hold, as at OpenAI.
 
 Pure. What no backend of ours can do is refused with the parameter's name, never silently ignored.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from insource.adapter.refusals import client_error
 
+Task = Literal["transcribe", "translate"]
+"""As spoken, or in English."""
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 GRANULARITIES = ("segment", "word")
 IMPOSSIBLE = {
@@ -24,6 +27,10 @@ IMPOSSIBLE = {
 }
 """Parameters that OpenAI knows and we cannot honour -> why."""
 _SINGLE = ("model", "language", "prompt", "response_format", "temperature", "stream")
+_POSSIBLE: Mapping[Task, tuple[str, ...]] = {
+    "transcribe": (*_SINGLE, "timestamp_granularities"),
+    "translate": ("model", "prompt", "response_format", "temperature"),
+}
 PROMPT_MAX_CHARS = 10_000
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 
@@ -42,9 +49,10 @@ class Transcription:
     granularities: tuple[str, ...] = ()
     """Empty unless asked for; then of `GRANULARITIES`, without repetition."""
     streaming: bool = False
+    task: Task = "transcribe"
 
 
-def parse_fields(fields: Sequence[tuple[str, str]]) -> Transcription:
+def parse_fields(fields: Sequence[tuple[str, str]], task: Task = "transcribe") -> Transcription:
     """Validate the form's text fields, in order of appearance. Raises a 400 with `param` and what is possible."""
     single: dict[str, str] = {}
     granularities: list[str] = []
@@ -54,10 +62,11 @@ def parse_fields(fields: Sequence[tuple[str, str]]) -> Transcription:
             raise client_error(
                 f"Unsupported parameter: '{name}': {IMPOSSIBLE[name]}.", param=name, code="unsupported_parameter"
             )
-        if name == "timestamp_granularities":
+        known = name in _POSSIBLE[task]
+        if known and name == "timestamp_granularities":
             granularities.append(value)
-        elif name not in _SINGLE or sent_name != name:
-            possible = ", ".join(("file", *_SINGLE, "timestamp_granularities[]"))
+        elif not known or sent_name != name:
+            possible = ", ".join(("file", *_POSSIBLE[task])).replace("granularities", "granularities[]")
             raise client_error(
                 f"Unknown parameter: '{sent_name}'. Possible are: {possible}.",
                 param=sent_name,
@@ -67,7 +76,7 @@ def parse_fields(fields: Sequence[tuple[str, str]]) -> Transcription:
             raise client_error(f"The parameter '{name}' was given twice.", param=name, code="duplicate_parameter")
         else:
             single[name] = value
-    return _checked(single, granularities)
+    return replace(_checked(single, granularities), task=task)
 
 
 def _checked(single: dict[str, str], granularities: list[str]) -> Transcription:

@@ -53,11 +53,11 @@ def too_large(limit: int) -> Refusal:
     )
 
 
-def too_slow(seconds: float) -> Refusal:
+def too_slow(seconds: float, param: str | None = "file") -> Refusal:
     """408: the body did not come in time. Whoever waits for it elsewhere would wait as long."""
     return client_error(
         f"The request body did not arrive within {seconds:g} seconds.",
-        param="file",
+        param=param,
         code="upload_timeout",
         status=408,
     )

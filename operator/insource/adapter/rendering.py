@@ -32,7 +32,14 @@ class Segment:
     text: str
 
 
-def render(response_format: str, body: Mapping[str, Any], *, granularities: tuple[str, ...], audio_ms: int) -> bytes:
+def render(
+    response_format: str,
+    body: Mapping[str, Any],
+    *,
+    granularities: tuple[str, ...],
+    audio_ms: int,
+    task: str = "transcribe",
+) -> bytes:
     """The answer to the client, from the backend's `body` and our measure. Raises ValueError if `body` lacks parts."""
     text = checked_text(body)
     if response_format == "text":
@@ -44,15 +51,17 @@ def render(response_format: str, body: Mapping[str, Any], *, granularities: tupl
         return srt(segments_of(body)).encode()
     if response_format == "vtt":
         return vtt(segments_of(body)).encode()
-    return orjson.dumps(verbose(body, granularities=granularities, audio_ms=audio_ms))
+    return orjson.dumps(verbose(body, granularities=granularities, audio_ms=audio_ms, task=task))
 
 
-def verbose(body: Mapping[str, Any], *, granularities: tuple[str, ...], audio_ms: int) -> dict[str, Any]:
+def verbose(
+    body: Mapping[str, Any], *, granularities: tuple[str, ...], audio_ms: int, task: str = "transcribe"
+) -> dict[str, Any]:
     """verbose_json with just the granularities asked for (OpenAI's default: segment)."""
     wanted = granularities or ("segment",)
     duration = body.get("duration")
     answer: dict[str, Any] = {
-        "task": "transcribe",
+        "task": task,
         "language": str(body.get("language") or ""),
         "duration": float(duration) if isinstance(duration, int | float) else audio_ms / 1000,
         "text": checked_text(body),

@@ -105,6 +105,13 @@ class VendorAdapterRoutes:
             refusal,
         )
 
+    def models(self) -> frozenset[str]:
+        """The vendor's ids of all models that a deployment may use here."""
+        routes = self._file.value()
+        return (
+            frozenset(route.model for route in routes.deployments.values() if route.allowed) if routes else frozenset()
+        )
+
     @property
     def error(self) -> str:
         """Why routes.json cannot be used, or nothing."""

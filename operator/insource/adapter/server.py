@@ -19,12 +19,13 @@ from insource.adapter.folder_lock import FolderInUse, FolderLock
 from insource.adapter.ledger import LedgerClient, Shipper
 from insource.adapter.metering.workers import MeasuringProcesses
 from insource.adapter.metrics import Metrics
+from insource.adapter.operations import Operations
 from insource.adapter.settings import InHouseSettings, Settings
 from insource.adapter.transcriptions import Transcriptions
 from insource.adapter.upload import Spool
 from insource.adapter.wal import WriteAheadLog
 from insource.adapter.warmup import tone_wav
-from insource.adapter.watched_file import WatchedFile, first_line, token_digests
+from insource.adapter.watched_file import WatchedFile, bearer, token_digests
 from insource.env import Env, system_env
 from insource.wire.gateway import AdapterState
 from insource.wire.vocabulary import Role
@@ -75,7 +76,7 @@ class Adapter:
         self.wal = WriteAheadLog(settings.wal_dir / "log", env)
         self._metrics = Metrics()
         look = (env.clock, settings.patience.look_at_files_every_s)
-        token: WatchedFile[str] = WatchedFile(settings.ledger_token_file, first_line, "", *look)
+        token: WatchedFile[str] = WatchedFile(settings.ledger_token_file, bearer, "", *look)
         ledger = LedgerClient(settings.ledger_url, token, self._ledger_session)
         self._shipper = Shipper(self.wal, ledger, env, settings.patience)
         spool = Spool(settings.wal_dir / "spool", env)
@@ -88,7 +89,10 @@ class Adapter:
         tokens: WatchedFile[frozenset[str]] = WatchedFile(
             settings.tokens_dir / "sha256", token_digests, frozenset(), *look
         )
-        self.entrance = Entrance(settings, tokens, self.backend, transcriptions, self.wal, self._metrics, env)
+        operations = Operations(self.backend, env, settings.patience, settings.max_body_bytes)
+        self.entrance = Entrance(
+            settings, tokens, self.backend, transcriptions, operations, spool, self.wal, self._metrics, env
+        )
         for role in Role:
             self.ports[role.value] = await self._listen(self.entrance.handler(role), settings.role_ports[role.value])
         admin = web.AppRunner(
@@ -144,6 +148,7 @@ class Adapter:
             slots=self.backend.admission.slots,
             credentials_resolved=resolved,
             credentials_message=message,
+            vendor_models=self.backend.models,
             unshipped=self.wal.unshipped,
         )
 

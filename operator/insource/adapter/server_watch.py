@@ -31,8 +31,10 @@ class ServerWatch:
         session: aiohttp.ClientSession,
         env: Env,
         patience: Patience,
+        warm_up_s: float | None = None,
     ) -> None:
-        """`warm_up` transcribes something, or raises Refusal."""
+        """`warm_up` has the server do a little work, or raises Refusal; None: it gets the deadline's floor."""
+        self._warm_up_s = patience.deadline_floor_s if warm_up_s is None else warm_up_s
         self._health_url = health_url
         self._warm_up = warm_up
         self._session = session
@@ -119,7 +121,7 @@ class ServerWatch:
 
     async def _try_warm_up(self) -> None:
         try:
-            async with asyncio.timeout(self._patience.deadline_floor_s):
+            async with asyncio.timeout(self._warm_up_s):
                 await self._warm_up()
         except (Refusal, TimeoutError) as problem:
             reason = str(getattr(problem, "reason", "timeout"))

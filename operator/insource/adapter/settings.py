@@ -13,8 +13,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from insource.wire.headers import ADMIN_PORT, ROLE_PORTS
-from insource.wire.vocabulary import BackendKind, Modality
+from insource.wire.vocabulary import BackendKind, Dialect, Modality, Unit
 
+DEADLINE_PER_UNIT_S: Mapping[Unit, float] = {
+    Unit.CHARACTERS: 0.05,
+    Unit.IMAGES: 120.0,
+    Unit.INPUT_TOKENS: 0.005,
+    Unit.OUTPUT_TOKENS: 0.1,
+}
+"""Slower than any server is worth waiting for: 20 characters, 200 tokens read and 10 written in a second."""
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=StrEnum)
 
@@ -47,9 +54,9 @@ class VendorSettings:
     """The vendor this adapter speaks to."""
 
     vendor: str
-    dialect: str
+    dialect: Dialect
     endpoint: str
-    """Base URL up to and with `/v1`."""
+    """OpenAI and its likes: base URL up to and with `/v1`; Azure: the host alone."""
     key_file: Path
     secret: str
     """`name/key` of the Secret that should hold the key: for messages only."""
@@ -68,6 +75,8 @@ class VendorSettings:
     """PEM of the only authorities that are believed; None: the system's."""
     ca_source: str = ""
     """Where the bundle comes from: for messages only."""
+    api_version: str = ""
+    """Of Azure's services; empty: the dialect's own, where it has one."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,8 @@ class Patience:
     deadline_floor_s: float = 30.0
     deadline_per_audio_s: float = 2.0
     """An attempt may take `floor + per_audio x audio seconds`, and never longer than the request timeout."""
+    deadline_per_unit_s: Mapping[Unit, float] = field(default_factory=lambda: dict(DEADLINE_PER_UNIT_S))
+    """Likewise for the other units of work."""
     look_at_files_every_s: float = 0.25
     """How soon a change of a mounted file (tokens, keys, routes) is seen at the latest."""
     probe_every_s: float = 1.0
@@ -92,8 +103,21 @@ class Patience:
     ship_backoff_max_s: float = 10.0
     mend_every_s: float = 1.0
     """How often a disk that failed is tried again."""
+    models_first_s: float = 1.0
+    """How soon after the start a vendor is asked for its list of models, at the latest."""
+    models_every_s: float = 600.0
+    """How often it is asked again, give or take a fifth; never longer after a failure."""
+    models_again_s: float = 10.0
+    """After the first failure; twice as long after each further one."""
+    models_timeout_s: float = 10.0
+    """The whole list must be here by then."""
     lingering_s: float = 5.0
     """How long the rest of an upload is read after an early answer (at least 0.2 s, or Envoy logs a reset)."""
+
+    def deadline_s(self, work: Mapping[Unit, int]) -> float:
+        """How long the backend may take for this much work."""
+        per = {**self.deadline_per_unit_s, Unit.AUDIO_MS: self.deadline_per_audio_s / 1000}
+        return self.deadline_floor_s + sum(per.get(unit, 0.0) * quantity for unit, quantity in work.items())
 
 
 @dataclass(frozen=True)
@@ -157,9 +181,9 @@ def _in_house(env: Mapping[str, str]) -> InHouseSettings:
 
 
 def _vendor(env: Mapping[str, str]) -> VendorSettings:
-    dialect = _text(env, "INSOURCE_DIALECT")
-    if dialect != "OpenAI":
-        raise SettingsError(f"INSOURCE_DIALECT is {dialect!r}; this adapter speaks: OpenAI")
+    dialect = _one_of(env, "INSOURCE_DIALECT", Dialect)
+    if dialect is Dialect.AZURE_OPENAI:
+        _text(env, "INSOURCE_API_VERSION")
     return VendorSettings(
         vendor=_text(env, "INSOURCE_VENDOR"),
         dialect=dialect,
@@ -174,6 +198,7 @@ def _vendor(env: Mapping[str, str]) -> VendorSettings:
         proxy_secret=env.get("INSOURCE_PROXY_SECRET", ""),
         ca_file=_file(env, "INSOURCE_CA_FILE"),
         ca_source=env.get("INSOURCE_CA_SOURCE", ""),
+        api_version=env.get("INSOURCE_API_VERSION", ""),
     )
 
 

@@ -1,4 +1,4 @@
-"""One `/v1/audio/transcriptions` attempt from its headers to its answer.
+"""One `/v1/audio/transcriptions` or `/v1/audio/translations` attempt from its headers to its answer.
 
 The order matters: what can be refused on headers is (a slow upload must not hold what others need), then the body is
 spooled and measured, then permission and a slot are taken, then the backend is called, under a deadline that follows
@@ -8,8 +8,7 @@ from the measured audio.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -18,27 +17,25 @@ from aiohttp import web
 from insource.adapter import rendering
 from insource.adapter.attempts import Attempt
 from insource.adapter.backends import Backend
-from insource.adapter.dialects.openai import Answer, Work
+from insource.adapter.dialects.seam import Recording, Transcript, TranscriptionDialect, Work
 from insource.adapter.metering.measured import Measured, NotAudio
 from insource.adapter.metering.pcm import measure_plain_wav, with_true_sizes
 from insource.adapter.metering.workers import MeasuringProcesses
-from insource.adapter.parameters import Transcription, parse_fields
+from insource.adapter.parameters import Task, Transcription, parse_fields
 from insource.adapter.refusals import client_error, server_failure, timed_out, too_large, too_slow
+from insource.adapter.replies import EVENT_STREAM, stream, to_client, whole
 from insource.adapter.settings import Patience
 from insource.adapter.upload import Spool, Upload
 from insource.env import Env
-from insource.wire.headers import OUTCOME, REQUEST_ID
-from insource.wire.vocabulary import Outcome
+from insource.wire.vocabulary import Unit
 
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
+TRANSLATIONS = "/v1/audio/translations"
 _EXTENSIONS = {"flac", "mp3", "mp4", "mpeg", "mpga", "m4a", "ogg", "oga", "opus", "wav", "webm"}
 
 
-class ClientGone(Exception):  # noqa: N818
-    """The client closed its connection while we wrote to it."""
-
-
 class Transcriptions:
-    """Handles transcription requests for one backend."""
+    """Handles transcription and translation requests for one backend."""
 
     def __init__(
         self,
@@ -58,6 +55,13 @@ class Transcriptions:
 
     async def handle(self, request: web.BaseRequest, attempt: Attempt) -> web.StreamResponse:
         """Answer one attempt. Raises Refusal, even after a part of the answer has gone out, or ClientGone."""
+        task: Task = "translate" if request.path == TRANSLATIONS else "transcribe"
+        dialects = self._backend.dialects
+        dialect = dialects.translation if task == "translate" else dialects.transcription
+        if dialect is None:
+            raise client_error(
+                f"This deployment's backend cannot serve {request.path}.", code="unknown_url", status=404
+            )
         self._backend.check()
         admission = self._backend.admission
         allowed_s = attempt.route.request_timeout_s
@@ -68,7 +72,7 @@ class Transcriptions:
                 raise too_large(self._max_body_bytes)
             async with asyncio.timeout(allowed_s - (self._env.clock.monotonic() - attempt.began)) as scope:
                 upload = await self._spool.receive(request, self._max_body_bytes)
-                return await self._serve(request, attempt, upload, scope)
+                return await self._serve(task, dialect, request, attempt, upload, scope)
         except TimeoutError as problem:
             if upload is None:
                 raise too_slow(allowed_s) from problem
@@ -98,93 +102,79 @@ class Transcriptions:
             ) from problem
 
     async def _serve(
-        self, request: web.BaseRequest, attempt: Attempt, upload: Upload, scope: asyncio.Timeout
+        self,
+        task: Task,
+        dialect: TranscriptionDialect,
+        request: web.BaseRequest,
+        attempt: Attempt,
+        upload: Upload,
+        scope: asyncio.Timeout,
     ) -> web.StreamResponse:
-        wanted = parse_fields(upload.fields)
-        self._backend.check_possible(wanted, attempt.route)
+        wanted = parse_fields(upload.fields, task)
+        model = self._backend.request_model(attempt.route)
+        dialect.check_possible(wanted, model)
         content, measured = await self._measure(upload.content)
+        filename = _filename(upload.filename, measured.extension)
+        recording = Recording(wanted, content, filename, measured.extension, measured.audio_ms)
+        dialect.check_recording(recording, model)
         work = Work(
-            wanted=wanted,
-            content=content,
-            filename=_filename(upload.filename, measured.extension),
-            model=self._backend.request_model(attempt.route),
+            wanted=recording,
+            model=model,
+            shown_model=wanted.model,
             request_id=attempt.identity.request_id,
             hop=attempt.identity.hop,
             number=attempt.identity.number,
         )
+        audio = {Unit.AUDIO_MS: measured.audio_ms}
         async with self._backend.admission.slot():
             self._backend.check()
-            await self._backend.permit(attempt, measured.audio_ms)
-            until = asyncio.get_running_loop().time() + deadline_s(self._patience, measured.audio_ms)
+            await self._backend.permit(attempt, audio)
+            until = asyncio.get_running_loop().time() + self._patience.deadline_s(audio)
             if until < (scope.when() or 0.0):
                 scope.reschedule(until)
-            attempt.calls_backend(measured.audio_ms)
-            async with self._backend.call(work, scope) as answer:
+            attempt.calls_backend(audio)
+            async with self._backend.call(dialect.call(work), scope) as answer:
                 if answer.body is not None and not wanted.streaming:
                     response: web.StreamResponse = self._rendered(answer, attempt, wanted, measured)
                 else:
-                    response = await _stream(request, answer, attempt, measured)
+                    events = _events_of(answer, attempt, measured)
+                    response = await stream(request, attempt, EVENT_STREAM, events)
             attempt.backend_done()
         if wanted.streaming:
-            await _to_client(response.write_eof())
+            await to_client(response.write_eof())
         return response
 
-    def _rendered(self, answer: Answer, attempt: Attempt, wanted: Transcription, measured: Measured) -> web.Response:
+    def _rendered(
+        self, answer: Transcript, attempt: Attempt, wanted: Transcription, measured: Measured
+    ) -> web.Response:
         body = dict(answer.body or {})
         attempt_usage(attempt, body)
         try:
             content = rendering.render(
-                wanted.response_format, body, granularities=wanted.granularities, audio_ms=measured.audio_ms
+                wanted.response_format,
+                body,
+                granularities=wanted.granularities,
+                audio_ms=measured.audio_ms,
+                task=wanted.task,
             )
         except ValueError as problem:
             raise server_failure(f"The backend's answer is not complete: {problem}.", reason="invalid_answer") from None
-        return web.Response(
-            body=content,
-            headers={
-                "content-type": rendering.CONTENT_TYPES[wanted.response_format],
-                OUTCOME: Outcome.OK.value,
-                REQUEST_ID: attempt.identity.request_id,
-            },
-        )
-
-
-async def _stream(request: web.BaseRequest, answer: Answer, attempt: Attempt, measured: Measured) -> web.StreamResponse:
-    async with contextlib.aclosing(_events_of(answer, attempt, measured)) as events:
-        # Note: nothing goes out before the first event: until then Envoy can still try elsewhere.
-        event = await anext(events)
-        response = _stream_head(attempt)
-        await _to_client(response.prepare(request))
-        await _to_client(response.write(event))
-        async for event in events:
-            await _to_client(response.write(event))
-    return response
-
-
-def _stream_head(attempt: Attempt) -> web.StreamResponse:
-    return web.StreamResponse(
-        headers={
-            "content-type": "text/event-stream; charset=utf-8",
-            "cache-control": "no-cache",
-            OUTCOME: Outcome.OK.value,
-            REQUEST_ID: attempt.identity.request_id,
-        }
-    )
-
-
-def deadline_s(patience: Patience, audio_ms: int) -> float:
-    """How long the backend may take for this much audio."""
-    return patience.deadline_floor_s + patience.deadline_per_audio_s * audio_ms / 1000
+        return whole(attempt, rendering.CONTENT_TYPES[wanted.response_format], content)
 
 
 def attempt_usage(attempt: Attempt, body: dict[str, object]) -> None:
     """A vendor's usage is kept as billed and passed on; our own servers' is replaced by our measure."""
     if attempt.route.vendor:
-        attempt.billed(body.get("usage"))
+        usage = body.get("usage")
+        if isinstance(usage, Mapping) and usage.get("type") == "duration":
+            seconds = usage.get("seconds")
+            if isinstance(seconds, int | float) and 0 <= seconds < 10**9:
+                attempt.billed(Unit.AUDIO_MS, round(seconds * 1000))
     else:
         body.pop("usage", None)
 
 
-async def _events_of(answer: Answer, attempt: Attempt, measured: Measured) -> AsyncGenerator[bytes]:
+async def _events_of(answer: Transcript, attempt: Attempt, measured: Measured) -> AsyncGenerator[bytes]:
     """The events for the client, closed by `transcript.text.done`. Raises a Refusal when the backend ends early."""
     if answer.body is not None or answer.events is None:
         body = dict(answer.body or {})
@@ -208,13 +198,6 @@ async def _events_of(answer: Answer, attempt: Attempt, measured: Measured) -> As
     except (aiohttp.ClientError, OSError) as problem:
         raise server_failure("The backend broke off its answer.", reason="broken_off") from problem
     raise server_failure("The backend's stream ended early.", reason="broken_off")
-
-
-async def _to_client(step: Awaitable[object]) -> None:
-    try:
-        await step
-    except (ConnectionError, aiohttp.ClientError) as problem:
-        raise ClientGone from problem
 
 
 def _filename(sent: str, extension: str) -> str:

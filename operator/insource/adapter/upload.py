@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from types import TracebackType
 import aiohttp
 import structlog
 from aiohttp import web
+from aiohttp.multipart import BadContentDispositionHeader, BadContentDispositionParam
 
 from insource.adapter import plain_form
 from insource.adapter.refusals import Refusal, client_error, server_failure, too_large
@@ -34,6 +36,9 @@ MEMORY_BYTES = 64 << 20
 """What all small uploads at once may hold; past it, small ones are spooled to disk too."""
 MAX_FIELDS = 64
 MAX_FIELD_BYTES = 64 * 1024
+for _category in (BadContentDispositionHeader, BadContentDispositionParam):
+    # Note: each different one would be printed, with what the client sent, and kept for ever. The form is refused.
+    warnings.simplefilter("ignore", _category)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Spool:
                 "The body must be multipart/form-data with the fields `file` and `model`.",
                 code="invalid_content_type",
             )
-        _refuse_packed(request)
+        refuse_packed(request)
         announced = request.content_length
         if announced is None or announced > SMALL_BYTES or self._in_memory + announced > MEMORY_BYTES:
             return await self._receive_to_disk(request, limit_bytes)
@@ -108,6 +113,13 @@ class Spool:
         finally:
             path.unlink(missing_ok=True)
 
+    @contextmanager
+    def new_file(self) -> Iterator[tuple[Path, Callable[[bytes], None]]]:
+        """A new file and how to write to it, while this lasts; the file stays, and is the caller's to remove."""
+        path = self._new_path()
+        with _stored(), path.open("xb", buffering=0) as file:
+            yield path, partial(_write_all, file)
+
     def _new_path(self) -> Path:
         return self._folder / self._env.ids.uuid()
 
@@ -132,7 +144,7 @@ class _Form:
 
     async def read(self, headers: Mapping[str, str], content: aiohttp.StreamReader) -> None:
         """Read the form piece by piece."""
-        with _READABLE:
+        with READABLE:
             reader = aiohttp.MultipartReader(headers, content)
             while (part := await reader.next()) is not None:
                 if not isinstance(part, aiohttp.BodyPartReader):
@@ -141,7 +153,7 @@ class _Form:
 
     async def read_small(self, request: web.BaseRequest, boundary: str) -> None:
         """Read a body that may lie in memory as a whole."""
-        with _READABLE:
+        with READABLE:
             body = await request.content.readany()
             while piece := await request.content.readany():
                 body += piece
@@ -245,10 +257,11 @@ class _Readable:
         ) from problem
 
 
-_READABLE = _Readable()
+READABLE = _Readable()
 
 
-def _refuse_packed(request: web.BaseRequest) -> None:
+def refuse_packed(request: web.BaseRequest) -> None:
+    """Raise 415 for a packed body."""
     # Note: what a packed body unpacks to is nobody's measure, and audio gains nothing by it.
     packed = request.headers.get("content-encoding", "identity").strip().lower()
     if packed not in ("", "identity"):

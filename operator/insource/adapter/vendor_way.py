@@ -11,8 +11,11 @@ import aiohttp
 
 from insource.adapter.calls import Way
 from insource.adapter.settings import VendorSettings
-from insource.adapter.watched_file import WatchedFile, first_line
+from insource.adapter.watched_file import WatchedFile, trimmed
 from insource.env import Clock
+
+_NONE = "none"
+"""Shown to a proxy for which there are no credentials: it is no `user:password`."""
 
 
 class VendorWay:
@@ -39,20 +42,25 @@ class VendorWay:
             tls=self._authorities.value() if self._authorities else None,
         )
 
-    def proxy_refuses(self) -> None:
-        """The proxy has just refused the present credentials."""
-        self._refused = self._credentials.value() if self._credentials else "none"
+    def shown(self) -> str:
+        """What the proxy is shown by a request that begins now. For the two below; it is a secret."""
+        return self._credentials.value() if self._credentials else _NONE
 
-    def proxy_accepts(self) -> None:
-        """The proxy let a request through."""
-        self._refused = ""
+    def proxy_refuses(self, shown: str) -> None:
+        """The proxy has refused a request that showed it this."""
+        self._refused = shown
+
+    def proxy_accepts(self, shown: str) -> None:
+        """The proxy let such a request through."""
+        if self._refused == shown:
+            self._refused = ""
 
     @property
     def credentials_problem(self) -> str:
         """What is wrong with the proxy's credentials; empty if nothing is known to be."""
         settings = self._settings
         if self._credentials is None:
-            if not self._refused:
+            if self._refused != _NONE:
                 return ""
             return f"The proxy {settings.proxy_url} wants credentials (407); name them in spec.proxy.credentials"
         present = self._credentials.value()
@@ -89,7 +97,8 @@ def trusting_only(bundle: bytes) -> ssl.SSLContext:
     # Note: create_default_context would take an empty text for none at all, and believe the system's authorities.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        context.load_verify_locations(cadata=bundle.decode("ascii"))
+        # Certificates are ASCII; the comments between them, which Python would refuse, are in any language.
+        context.load_verify_locations(cadata=bundle.decode("ascii", "ignore"))
     except ssl.SSLError as problem:
         raise ValueError("no PEM certificates") from problem
     if not context.cert_store_stats()["x509"]:
@@ -99,7 +108,7 @@ def trusting_only(bundle: bytes) -> ssl.SSLContext:
 
 def user_and_password(content: bytes) -> str:
     """`user:password`. ValueError if it is not."""
-    text = first_line(content)
+    text = trimmed(content)
     if ":" not in text:
         raise ValueError("no user:password")
     return text

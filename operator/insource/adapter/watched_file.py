@@ -53,9 +53,17 @@ class WatchedFile(Generic[T]):
         return self._value
 
 
-def first_line(content: bytes) -> str:
-    """A token or key: surrounding white space is not part of it."""
+def trimmed(content: bytes) -> str:
+    """A text: surrounding white space is not part of it."""
     return content.decode("utf-8").strip()
+
+
+def bearer(content: bytes) -> str:
+    """A token or key, as a header can carry it. ValueError for more than one line or word, or other than ASCII."""
+    text = trimmed(content)
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("no token")
+    return text
 
 
 def token_digests(content: bytes) -> frozenset[str]:

@@ -30,6 +30,9 @@ class AcceleratorClassSpec(Spec):
     """Kueue's LocalQueue, in the namespace of each ModelDeployment that uses the class; empty: no queue."""
     price_per_hour: Money
     """Of one accelerator (of one replica, for the CPU), in the installation's currency."""
+    memory_gib: Annotated[Annotated[int, Field(ge=1, le=65_536)] | None, Field(alias="memoryGiB")] = None
+    """Of one accelerator: a model that needs more than a replica's accelerators have is not started. Absent: not
+    known, nothing is checked."""
     overhead_factor: Money = "1"
     """Multiplies the price: power, host and network on top of the accelerator."""
     price_source: Text = ""
@@ -49,4 +52,11 @@ class AcceleratorClassSpec(Spec):
 
 
 class AcceleratorClassStatus(StatusModel):
-    """Nothing beyond conditions yet."""
+    """What there is of it; absent where the operator may not look at nodes (`--watch-namespace`)."""
+
+    nodes: Annotated[int, Field(ge=0)] | None = None
+    """Nodes that a replica could run on: by the selector, by taints, and by having the resource."""
+    allocatable: Annotated[int, Field(ge=0)] | None = None
+    """Accelerators of these nodes, in use or not; absent for the CPU and for resource claims."""
+    allocated: Annotated[int, Field(ge=0)] | None = None
+    """Accelerators that replicas of ModelDeployments have (replicas, for the CPU). Others' pods are not counted."""

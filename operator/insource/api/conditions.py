@@ -23,6 +23,8 @@ MODEL_LOADED = "ModelLoaded"
 CREDENTIALS_RESOLVED = "CredentialsResolved"
 TRAFFIC_APPLIED = "TrafficApplied"
 SCHEDULABLE = "Schedulable"
+NAMES_SERVED = "NamesServed"
+MODELS_OFFERED = "ModelsOffered"
 
 NOT_OBSERVED = -1
 """The `observedGeneration` of an object that nobody has reported on: kstatus calls one without a status current."""

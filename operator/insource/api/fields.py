@@ -20,6 +20,7 @@ DURATION_PATTERN = r"^([0-9]{1,6}(ms|s|m|h))+$"
 DECIMAL_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9})?$"
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 FILE_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
+SERVED_NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._:@+/-]*[A-Za-z0-9])?$"
 DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 
 Label = Annotated[str, Field(min_length=1, max_length=40, pattern=LABEL_PATTERN)]
@@ -27,6 +28,8 @@ Label = Annotated[str, Field(min_length=1, max_length=40, pattern=LABEL_PATTERN)
 ObjectName = Annotated[str, Field(min_length=1, max_length=63, pattern=SUBDOMAIN_PATTERN)]
 """The name of another object; at most 63 characters, because it is also a label value."""
 ModelId = Annotated[str, Field(min_length=1, max_length=253)]
+ServedName = Annotated[str, Field(min_length=1, max_length=253, pattern=SERVED_NAME_PATTERN)]
+"""What clients may write as `model`: letters, digits and `._:@+/-`, such as `whisper-1` or `openai/whisper-1`."""
 Text = Annotated[str, Field(max_length=1024)]
 Word = Annotated[str, Field(min_length=1, max_length=253)]
 Duration = Annotated[str, Field(max_length=32, pattern=DURATION_PATTERN)]

@@ -11,6 +11,7 @@ from insource.api.fields import ATOMIC, SET, Duration, ModelId, Quantity, Spec, 
 from insource.wire.vocabulary import Modality
 
 Argument = Annotated[str, Field(max_length=1024)]
+Image = Annotated[str, Field(min_length=1, max_length=512)]
 
 
 class EnvVar(Spec):
@@ -20,7 +21,7 @@ class EnvVar(Spec):
     value: Annotated[str, Field(max_length=4096)] = ""
     """May refer to `$(MODEL_NAME)`, `$(MODEL_ID)`, `$(MODEL_URI)`, `$(PORT)`, `$(POD_IP)`, `$(SLOTS)` and
     `$(CACHE_DIR)`, a volume for weights that the server fetches itself; with a modelDelivery other than Preloaded also
-    to `$(MODEL_DIR)`, where they are."""
+    to `$(MODEL_DIR)`, where they are, and with Download to `$(MODEL_FILE)`, the path of the source's first file."""
 
 
 class Resources(Spec):
@@ -34,7 +35,9 @@ class InferenceRuntimeSpec(Spec):
     """One container, and what the adapter must know about it."""
 
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1, max_length=8, json_schema_extra=SET)]
-    image: Annotated[str, Field(min_length=1, max_length=512)]
+    image: Image
+    accelerator_images: Annotated[dict[str, Image], Field(max_length=32)] = {}
+    """AcceleratorClass -> the image on it, where that is another one than `image`."""
     command: Annotated[tuple[Argument, ...], Field(max_length=64, json_schema_extra=ATOMIC)] = ()
     args: Annotated[tuple[Argument, ...], Field(max_length=64, json_schema_extra=ATOMIC)] = ()
     env: Annotated[tuple[EnvVar, ...], Field(max_length=64, json_schema_extra=listed_by("name"))] = ()
@@ -50,6 +53,11 @@ class InferenceRuntimeSpec(Spec):
     """Requests that one replica serves at once, where the model's profile does not say."""
     startup_budget: Duration = "20m"
     resources: Resources | None = None
+    shm: Quantity | None = None
+    """Size of `/dev/shm`, in memory: it counts to the server's memory limit. Absent: the node's own, mostly 64 MiB."""
+    run_as_user: Annotated[int, Field(ge=1, le=2_147_483_647)] | None = None
+    """The server's user id, for an image that would run as root, or as a user that it knows only by name: Kubernetes
+    starts neither in a pod of ours. Absent: the image's own."""
     model_delivery: Literal["Download", "Mount", "ImageVolume", "Preloaded"] = "Preloaded"
     """How the weights get to the server's `$(MODEL_DIR)`. Download: an init container fetches `hf` and `https` sources,
     checks them, and has to be done within the backend's startupTimeout. Mount: a `pvc` source, read-only. ImageVolume:

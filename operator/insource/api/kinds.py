@@ -49,6 +49,8 @@ class Resource(Generic[SpecT]):
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     deleting: bool = False
+    created: str = ""
+    """`metadata.creationTimestamp`; empty where nobody reads it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +156,9 @@ ACCELERATOR_CLASS = Kind(
     short_names=("accel",),
     columns=(
         Column("Resource", ".spec.resourceName"),
+        Column("Nodes", ".status.nodes", "integer"),
+        Column("Allocatable", ".status.allocatable", "integer"),
+        Column("Allocated", ".status.allocated", "integer"),
         Column("Price/h", ".spec.pricePerHour"),
         Column("Price source", ".spec.priceSource", priority=1),
         _AGE,
@@ -170,6 +175,7 @@ VENDOR = Kind(
         Column("Ready", _condition("Ready", "status")),
         Column("Endpoint", ".spec.endpoint"),
         Column("Reason", _condition("Ready", "reason")),
+        Column("Models", _condition("ModelsOffered", "reason"), priority=1),
         _AGE,
     ),
     rules=(_named(40),),
@@ -232,6 +238,7 @@ def parse(obj: Mapping[str, Any], spec: type[SpecT]) -> Resource[SpecT]:
         labels=metadata.get("labels") or {},
         annotations=metadata.get("annotations") or {},
         deleting="deletionTimestamp" in metadata,
+        created=str(metadata.get("creationTimestamp") or ""),
     )
 
 

@@ -7,7 +7,19 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from insource.api.conditions import StatusModel
-from insource.api.fields import SET, Duration, Label, ModelId, Money, ObjectName, Spec, listed_by, rule, rules
+from insource.api.fields import (
+    SET,
+    Duration,
+    Label,
+    ModelId,
+    Money,
+    ObjectName,
+    ServedName,
+    Spec,
+    listed_by,
+    rule,
+    rules,
+)
 from insource.api.pod import PodSettings
 from insource.wire.vocabulary import Modality
 
@@ -156,6 +168,9 @@ class ModelDeploymentSpec(Spec):
         ),
     ]
     """The kind of work; immutable."""
+    served_names: Annotated[tuple[ServedName, ...], Field(max_length=8, json_schema_extra=SET)] = ()
+    """What clients may send as `model` to the gateway's plain /v1, beside `<namespace>/<name>`; letters, digits and
+    `._:@+/-`. Where several ModelDeployments claim a name, a client gets that of its own namespace, then the oldest."""
     backends: Annotated[tuple[Backend, ...], Field(min_length=1, max_length=8, json_schema_extra=listed_by("name"))]
     """The ways to serve it."""
     traffic: Traffic

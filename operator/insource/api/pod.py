@@ -1,7 +1,6 @@
 """What a ModelDeployment may say about its pods: a bounded, typed subset, not a pod template.
 
-Left out on purpose: what restricted pod security refuses (hostPath, host namespaces, privileges), other containers,
-and the ServiceAccount, by which the ledger knows who sends a record.
+Left out on purpose: what restricted pod security refuses (hostPath, host namespaces, privileges) and other containers.
 """
 
 from __future__ import annotations
@@ -32,9 +31,11 @@ RESERVED_VOLUMES = frozenset(
 """Volumes of ours, now or soon; also every name that begins with `insource-`."""
 RESERVED_ENV = frozenset(
     {"POD_IP", "PORT", "MODEL_NAME", "MODEL_ID", "MODEL_URI", "MODEL_REVISION", "MODEL_SHA256", "MODEL_DIR", "SLOTS"}
-    | {"ACCELERATOR_COUNT", "CACHE_DIR"}
+    | {"MODEL_FILE", "ACCELERATOR_COUNT", "CACHE_DIR"}
 )
 """What the server is told by us; also every name that begins with `INSOURCE_`."""
+
+OPTIONAL_SUBDOMAIN = f"^({SUBDOMAIN_PATTERN[1:-1]})?$"
 
 LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE_PATTERN)]
 LabelKey = Annotated[str, Field(min_length=1, max_length=316)]
@@ -323,6 +324,8 @@ class PodSettings(Spec):
 
     labels: Annotated[dict[str, LabelValue], Field(max_length=16, json_schema_extra=_NOT_OUR_KEYS)] = {}
     annotations: Annotated[dict[str, Text], Field(max_length=16, json_schema_extra=_NOT_OUR_KEYS)] = {}
+    service_account_name: Annotated[str, Field(max_length=253, pattern=OPTIONAL_SUBDOMAIN)] = ""
+    """A ServiceAccount in the namespace; empty: `insource-adapter`. No token for the Kubernetes API is mounted."""
     image_pull_secrets: Annotated[tuple[LocalName, ...], Field(max_length=8, json_schema_extra=listed_by("name"))] = ()
     priority_class_name: Annotated[str, Field(max_length=253)] = ""
     node_selector: Labels = {}

@@ -82,7 +82,8 @@ def _mounts(server: ServerSettings, volumes: set[str], path: str) -> str:
         where = f"{path}.volumeMounts[{index}]"
         if mount.name not in volumes:
             return f'{where}.name: there is no volume "{mount.name}" in pod.volumes: add it, or name another'
-        folder = posixpath.normpath(mount.mount_path)
+        # Two slashes at the beginning would stay, and mean the same to a container runtime as one.
+        folder = posixpath.normpath(f"/{mount.mount_path.lstrip('/')}")
         if not _is_free(folder) or ".." in mount.sub_path.split("/"):
             return f'{where}: "{mount.mount_path}" cannot be mounted over: take another path, and no ".."'
         if folder in seen:
@@ -92,6 +93,6 @@ def _mounts(server: ServerSettings, volumes: set[str], path: str) -> str:
 
 
 def _is_free(folder: str) -> bool:
-    if folder in ("/", "//") or folder == "/dev" or (folder.startswith("/dev/") and folder != "/dev/shm"):
+    if folder in ("/", "/dev") or (folder.startswith("/dev/") and folder != "/dev/shm"):
         return False
     return not any(folder == own or folder.startswith(f"{own}/") or own.startswith(f"{folder}/") for own in _OWN_PATHS)

@@ -12,6 +12,7 @@ from insource.api.fields import Spec, duration_s
 from insource.api.model_deployment import ModelDeploymentSpec
 from insource.api.pod_rules import broken_pod_rule
 from insource.api.vendor import VendorSpec
+from insource.wire.vocabulary import Dialect
 
 _SHORTEST_S, _LONGEST_S = 1, 3600
 
@@ -30,6 +31,14 @@ def broken_rule(spec: Spec) -> str:
 def _vendor(spec: VendorSpec) -> str:
     if spec.endpoint.endswith("/"):
         return f"spec.endpoint: {spec.endpoint} must not end with '/': write it up to and with /v1"
+    dialect, version = spec.dialect, spec.api_version
+    if dialect.startswith("Azure") and spec.endpoint.count("/") != 2:
+        return f"spec.endpoint: {spec.endpoint} is not scheme and host alone, as dialect {dialect} wants it"
+    if version is None and dialect is Dialect.AZURE_OPENAI:
+        return "spec.apiVersion: dialect AzureOpenAI needs one: a dated one such as 2024-10-21, or v1, or preview"
+    dated_speech = dialect is Dialect.AZURE_SPEECH and version is not None and version.startswith("20")
+    if version is not None and dialect is not Dialect.AZURE_OPENAI and not dated_speech:
+        return f"spec.apiVersion: {version} is none of dialect {dialect}: leave it out"
     bundle = spec.ca_bundle
     if bundle is not None and (bundle.inline is None) == (bundle.config_map_ref is None):
         return "spec.caBundle: set exactly one of inline and configMapRef"

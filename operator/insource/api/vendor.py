@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from insource.api.conditions import StatusModel
-from insource.api.fields import SET, Label, Spec, Word, rule, rules
+from insource.api.fields import SET, Date, Label, ModelId, Spec, Word, listed_by, rule, rules
+from insource.wire.vocabulary import Dialect
 
 
 class SecretKeyRef(Spec):
@@ -26,8 +27,8 @@ class Credentials(Spec):
 class Proxy(Spec):
     """An HTTP proxy that requests to the vendor go through: by CONNECT, if the endpoint is https."""
 
-    url: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^http://[^\s/?#@]+$")]
-    """Such as `http://proxy.example:3128`, without credentials."""
+    url: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^https?://[^\s/?#@]+$")]
+    """Such as `http://proxy.example:3128`, without credentials; `https` if the proxy itself is spoken to by TLS."""
     credentials: Credentials | None = None
     """`user:password`, sent to the proxy by HTTP's Basic scheme; absent: it wants none."""
 
@@ -40,7 +41,8 @@ class ConfigMapKeyRef(Spec):
 
 
 class CaBundle(Spec):
-    """Who must have signed the vendor's certificate, or that of the proxy which looks inside. PEM, one or more."""
+    """Who must have signed the vendor's certificate, or that of the proxy which looks inside, and that of a proxy by
+    `https`. PEM, one or more."""
 
     inline: Annotated[str, Field(max_length=65_536, pattern="-----BEGIN CERTIFICATE-----")] | None = None
     config_map_ref: ConfigMapKeyRef | None = None
@@ -68,12 +70,19 @@ class AllowedDeployments(Spec):
     """ModelDeployments that carry all of these labels; empty: none by label."""
 
 
+API_VERSION_PATTERN = r"^(v1|preview|[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?)$"
+
+
 class VendorSpec(Spec):
     """Where, how, with which key, and for whom."""
 
-    dialect: Literal["OpenAI"] = "OpenAI"
+    dialect: Dialect = Dialect.OPENAI
+    """The vendor's wire format; which modalities each has: docs/vendors.md."""
     endpoint: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^https?://[^\s?#@]+$")]
-    """Base URL up to and with `/v1`."""
+    """OpenAI, OpenAICompatible: base URL up to and with `/v1`. Azure's dialects: scheme and host alone."""
+    api_version: Annotated[str, Field(max_length=32, pattern=API_VERSION_PATTERN)] | None = None
+    """AzureOpenAI, required: a dated version (a deployment's own path), or `v1` or `preview` (the path without
+    versions). AzureSpeech: the dated version of fast transcription; absent: 2025-10-15."""
     credentials: Credentials
     proxy: Proxy | None = None
     """Absent: the vendor is called directly."""
@@ -91,10 +100,48 @@ class VendorSpec(Spec):
                 "!self.endpoint.endsWith('/')",
                 "endpoint must not end with '/': write it up to and with /v1",
                 fieldPath=".endpoint",
-            )
+            ),
+            rule(
+                "!has(self.dialect) || !self.dialect.startsWith('Azure') || self.endpoint.matches('^https?://[^/]+/?$')",
+                "endpoint of an Azure dialect is scheme and host alone: its paths follow from the dialect",
+                fieldPath=".endpoint",
+            ),
+            rule(
+                "has(self.apiVersion) || !has(self.dialect) || self.dialect != 'AzureOpenAI'",
+                "dialect AzureOpenAI needs apiVersion: a dated one such as 2024-10-21, or v1, or preview",
+                fieldPath=".apiVersion",
+            ),
+            rule(
+                "!has(self.apiVersion) || (has(self.dialect) && (self.dialect == 'AzureOpenAI' || "
+                "self.dialect == 'AzureSpeech' && self.apiVersion.startsWith('20')))",
+                "apiVersion belongs to dialect AzureOpenAI, and, if it is a date, to AzureSpeech: leave it out",
+                fieldPath=".apiVersion",
+            ),
         )
     )
 
 
+BY_VENDOR: Literal["Vendor"] = "Vendor"
+BY_CATALOGUE: Literal["Catalogue"] = "Catalogue"
+
+
+class VendorModel(Spec):
+    """A model at the vendor."""
+
+    id: ModelId
+    """The vendor's own."""
+    in_use: bool = False
+    """A ModelDeployment names it, or still has traffic to it."""
+    listed: bool | None = None
+    """Whether the vendor's own list of models has it; absent: no list has told."""
+    shutdown_date: Date | None = None
+    """The day on which the vendor stops serving it."""
+    source: Literal["Vendor", "Catalogue"] | None = None
+    """Who names that day: the vendor's list, or, where it names none, `vendorEquivalents` of a CatalogModel."""
+
+
 class VendorStatus(StatusModel):
-    """Nothing beyond conditions yet."""
+    """What the vendor, and the catalogue, say of its models."""
+
+    models: Annotated[tuple[VendorModel, ...], Field(max_length=128, json_schema_extra=listed_by("id"))] = ()
+    """Those in use, and others for which the vendor names a day; those in use first, if they are more than fit."""

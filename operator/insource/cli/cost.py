@@ -16,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from insource.cli.state import Layout, State, data_option
+from insource.domain.pricing import QUOTED_PER
+from insource.wire.vocabulary import Unit
 
 TIMEOUT_S = 10.0
 PLAIN_WIDTH = 160
@@ -87,44 +89,62 @@ def render_cost(report: Mapping[str, Any]) -> Table:
         if any(name in row for row in report["rows"])
     ]
     for name in names:
-        table.add_column(name.upper())
+        table.add_column(name.upper(), overflow="fold")
+    audio = all(set(row["work"]) <= {Unit.AUDIO_MS} for row in report["rows"])
     for header in (
         "REQUESTS",
         "OUTCOMES",
-        "AUDIO\n[s]",
+        "AUDIO\n[s]" if audio else "WORK",
         f"BUSY\n[{currency}]",
         f"IDLE\n[{currency}]",
         f"VENDOR\n[{currency}]",
-        f"PER AUDIO HOUR\n[{currency}]",
+        f"PER AUDIO HOUR\n[{currency}]" if audio else f"PER\n[{currency}]",
     ):
         table.add_column(Text(header), justify="left" if header == "OUTCOMES" else "right")
     for row in report["rows"]:
-        table.add_row(*(Text(row[name]) for name in names), *_cells(row))
+        table.add_row(*(Text(row[name]) for name in names), *_cells(row, audio=audio))
     if len(report["rows"]) > 1:
         table.add_section()
-        table.add_row("total", *("" for _ in names[1:]), *_cells(report["totals"]), style="bold")
+        table.add_row("total", *("" for _ in names[1:]), *_cells(report["totals"], audio=audio), style="bold")
     return table
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
+def _cells(row: Mapping[str, Any], *, audio: bool) -> list[str]:
     in_house, vendor = row["in_house"], row["vendor"]
     unpriced_pods = float(in_house["unpriced_pod_seconds"]) > 0
     has_pods = unpriced_pods or _amount(in_house["busy"]) or _amount(in_house["idle"])
-    has_vendor = _amount(vendor["cost"]) or float(row["vendor_billed_seconds"]) > 0
-    per_hour = [text for text in (in_house["per_audio_hour"], vendor["per_audio_hour"]) if text is not None]
+    has_vendor = _amount(vendor["cost"]) or any(counts["billed"] for counts in row["work"].values())
     vendor_cost = _money(vendor["cost"]) if has_vendor else NONE
     if row["unpriced"]:
         vendor_cost = f"{vendor_cost} + {row['unpriced']} {UNPRICED}" if has_vendor else f"{row['unpriced']} {UNPRICED}"
     return [
         str(row["requests"]),
         " ".join(f"{outcome} {count}" for outcome, count in row["attempts"].items()) or NONE,
-        f"{float(row['audio_seconds']):,.1f}",
+        f"{float(row['audio_seconds']):,.1f}" if audio else work_done(row["work"]),
         UNPRICED if unpriced_pods else _money(in_house["busy"]) if has_pods else NONE,
         UNPRICED if unpriced_pods else _money(in_house["idle"]) if has_pods else NONE,
         vendor_cost,
         # A line of both kinds has no one price: adding them up would hide which is which.
-        _money(per_hour[0]) if len(per_hour) == 1 else " / ".join(_money(text) for text in per_hour) or NONE,
+        " / ".join(filter(None, (_per(side["per_unit"], audio=audio) for side in (in_house, vendor)))) or NONE,
     ]
+
+
+def work_done(work: Mapping[str, Mapping[str, int]]) -> str:
+    """Served work, in all units that it is counted in."""
+    found = []
+    for unit, counts in work.items():
+        if not counts["measured"]:
+            continue
+        seconds = unit == Unit.AUDIO_MS
+        found.append(f"{counts['measured'] / 1000:,.1f} s" if seconds else f"{counts['measured']:,} {unit}")
+    return ", ".join(found).replace("_", " ") or NONE
+
+
+def _per(prices: Mapping[str, str], *, audio: bool) -> str:
+    """What each unit has cost."""
+    if audio:
+        return _money(prices[Unit.AUDIO_MS]) if prices else ""
+    return " + ".join(f"{_money(text)} / {QUOTED_PER[Unit(unit)][1]}" for unit, text in prices.items())
 
 
 def _caption(report: Mapping[str, Any]) -> Text:
@@ -143,7 +163,10 @@ def _comparison(comparison: Mapping[str, Any], currency: str) -> list[str]:
     name = f"{comparison['namespace']}/{comparison['deployment']}"
     spent = comparison["in_house_cost"]
     minutes = float(comparison["in_house_audio_seconds"]) / 60
-    head = f"{name}: {minutes:,.1f} min of audio in-house for {UNPRICED if spent is None else _money(spent)} {currency}"
+    work = {unit: {"measured": quantity} for unit, quantity in comparison["in_house_work"].items()}
+    done = f"{minutes:,.1f} min of audio" if comparison["unit"] == Unit.AUDIO_MS else work_done(work)
+    done = done if done != NONE else "nothing"
+    head = f"{name}: {done} in-house for {UNPRICED if spent is None else _money(spent)} {currency}"
     lines = [head]
     seen = set()
     for kind in ("reference", "cheapest"):
@@ -152,13 +175,13 @@ def _comparison(comparison: Mapping[str, Any], currency: str) -> list[str]:
             continue
         seen.add((vendor["vendor"], vendor["model"]))
         what = "the vendor in use" if kind == "reference" else "the cheapest in the book"
-        lines += _against(vendor, what, currency)
+        lines += _against(vendor, what, currency, comparison["per"])
     if len(lines) == 1:
         lines.append("  no vendor price to compare with: add one to a PriceBook")
     return lines
 
 
-def _against(vendor: Mapping[str, Any], what: str, currency: str) -> list[str]:
+def _against(vendor: Mapping[str, Any], what: str, currency: str, per: str) -> list[str]:
     name = f"{vendor['vendor']} {vendor['model']} ({what})"
     if vendor["counterfactual"] is None:
         return [f"  at {name}: {UNPRICED}"]
@@ -169,6 +192,8 @@ def _against(vendor: Mapping[str, Any], what: str, currency: str) -> list[str]:
     if vendor["break_even_audio_hours_per_hour"] is not None:
         hours = float(vendor["break_even_audio_hours_per_hour"])
         lines.append(f"    breaks even at {hours:.2f} h of audio per replica hour")
+    elif vendor["break_even_per_hour"] is not None:
+        lines.append(f"    breaks even at {float(vendor['break_even_per_hour']):,.2f} x {per} per replica hour")
     return lines
 
 

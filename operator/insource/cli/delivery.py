@@ -29,18 +29,21 @@ class Range(click.ParamType[str]):
 
 
 class Endpoint(click.ParamType[str]):
-    """A URL of one scheme. What is refused is not repeated: it may hold a password."""
+    """A URL of one of some schemes. What is refused is not repeated: it may hold a password."""
 
     name = "url"
 
-    def __init__(self, scheme: str) -> None:
-        self._scheme = scheme
+    def __init__(self, *schemes: str) -> None:
+        self._schemes = schemes
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """As it is written, or fail with what is wrong."""
+        if not _is_readable(str(value)):
+            self.fail("a URL with a host, and a port from 1 to 65535 if it has one, is needed", param, ctx)
         parts = urlsplit(str(value))
-        if value and (parts.scheme != self._scheme or not parts.hostname):
-            self.fail(f"a URL that begins with {self._scheme}:// is needed", param, ctx)
+        if value and (parts.scheme not in self._schemes or not parts.hostname):
+            begins = " or ".join(f"{scheme}://" for scheme in self._schemes)
+            self.fail(f"a URL that begins with {begins} is needed", param, ctx)
         return str(value)
 
 
@@ -64,10 +67,10 @@ _OPTIONS = (
     ),
     click.option(
         "--download-proxy",
-        type=Endpoint("http"),
+        type=Endpoint("http", "https"),
         default="",
         envvar="INSOURCE_DOWNLOAD_PROXY",
-        help="Proxy for downloads, http://[user:password@]host:port; users with access to pods can read it.",
+        help="Proxy for downloads, http[s]://[user:password@]host:port; users with access to pods can read it.",
     ),
     click.option(
         "--download-no-proxy",
@@ -89,6 +92,13 @@ _OPTIONS = (
         help="Apply a NetworkPolicy for serving pods and one for vendor adapters in each namespace.",
     ),
 )
+
+
+def _is_readable(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def delivery_options(command: Decorated) -> Decorated:

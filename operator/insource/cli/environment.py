@@ -20,6 +20,11 @@ def env(data: Path) -> None:
         ("KUBECONFIG", str(layout.kubeconfig)),
         ("INSOURCE_GATEWAY", state.gateway_url),
         ("INSOURCE_API_KEY", layout.api_key.read_text().strip()),
-        ("INSOURCE_EMULATOR", state.emulator_url),
+        *((_emulator(vendor), url) for vendor, url in state.emulator_urls.items()),
     ):
         click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _emulator(vendor: str) -> str:
+    """`INSOURCE_EMULATOR` is OpenAI's; the others have their names at its end."""
+    return "INSOURCE_EMULATOR" + ("" if vendor == "openai" else f"_{vendor.upper().replace('-', '_')}")

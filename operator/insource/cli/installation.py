@@ -7,6 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from insource.cli.local_vendors import IMAGES_TIER, LOCAL_VENDORS
 from insource.cli.state import Layout
 from insource.cli.supervisor import Program
 
@@ -55,10 +56,10 @@ def others(layout: Layout, ports: dict[str, int], sockets: Path) -> tuple[Progra
         *("ledger", "--kubeconfig", str(layout.component_kubeconfig("ledger"))),
         *("--data", str(layout.ledger), "--listen", local("ledger")),
     )
-    emulator = (
-        *("emulator", "openai", "--listen", local("emulator")),
-        *("--data", str(layout.emulator), "--key-file", str(layout.vendor_key)),
-    )
+    emulator = ("emulator", *(vendor.name for vendor in LOCAL_VENDORS), "--tier", str(IMAGES_TIER))
+    for name in (vendor.name for vendor in LOCAL_VENDORS):
+        emulator += ("--listen", local(name), "--data", str(layout.emulator / name))
+        emulator += ("--key-file", str(layout.vendor_key(name)))
     operator = (
         *("operator", "--kubeconfig", str(layout.component_kubeconfig("operator"))),
         *("--gateway-master-file", str(layout.gateway_master), "--gateway-url", f"http://{local('agent')}"),

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from insource.cli.installation import STOP_ORDER, cluster, others, run_dir
 from insource.cli.leftovers import MARK, end_leftovers
+from insource.cli.local_vendors import LOCAL_VENDORS
 from insource.cli.manifests import apply_files
 from insource.cli.ports import choose_ports
 from insource.cli.seed import LEDGER_TOKEN_SECONDS, seed_cluster, write_credentials, write_ledger_tokens
@@ -66,7 +67,7 @@ class Lifetime:
             api_url=f"https://127.0.0.1:{self._ports['api']}",
             gateway_url=self._url("gateway"),
             ledger_url=self._url("ledger"),
-            emulator_url=self._url("emulator"),
+            emulator_urls={vendor.name: self._url(vendor.name) for vendor in LOCAL_VENDORS},
             agent_url=self._url("agent"),
             run_dir=str(self._sockets),
             ledger_reader_token_file=str(layout.reader_ledger_token),
@@ -138,7 +139,7 @@ class Lifetime:
         layout = self._layout
         tell("seeding")
         try:
-            await seed_cluster(client, layout, self._state.emulator_url)
+            await seed_cluster(client, layout, self._state.emulator_urls)
             await write_ledger_tokens(client, layout)
         except ApiError as error:
             raise click.ClickException(f"the embedded cluster refused what `up` seeds: {error.message}") from error
@@ -159,7 +160,7 @@ class Lifetime:
     def _checks(self) -> dict[str, str]:
         return {
             "ledger": f"{self._state.ledger_url}/readyz",
-            "emulator": f"{self._state.emulator_url}/readyz",
+            **{f"emulator of {name}": f"{url}/readyz" for name, url in self._state.emulator_urls.items()},
             "operator": f"{self._url('operator')}/readyz",
             "gateway": f"{self._state.agent_url}/readyz",
         }

@@ -20,6 +20,7 @@ COMMANDS = {
     "env": ("insource.cli.environment:env", "Print exports for your shell."),
     "status": ("insource.cli.status:status", "Show the ModelDeployments and whether they are ready."),
     "cost": ("insource.cli.cost:cost", "Show usage, cost and what was saved."),
+    "catalog": ("insource.cli.catalog:catalog", "List the models, where they run, and what they take the place of."),
     "uninstall": ("insource.cli.uninstall:uninstall", "Stop all models before Insource is uninstalled."),
     "demo": ("insource.cli.demo.command:demo", "Show it all in a minute, with real speech."),
     "operator": ("insource.cli.programs:operator", "Run the operator."),

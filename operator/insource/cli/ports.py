@@ -10,10 +10,11 @@ from pathlib import Path
 
 import click
 
+from insource.cli.local_vendors import LOCAL_VENDORS
 from insource.cli.port_owners import owner_of
 from insource.cli.state import read_json, replace_file
 
-NAMES = ("api", "gateway", "agent", "ledger", "emulator", "operator")
+NAMES = ("api", "gateway", "agent", "ledger", "operator", *(vendor.name for vendor in LOCAL_VENDORS))
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,15 @@ import socket
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from insource.cli.delivery import delivery_options, delivery_settings
 from insource.cli.logs import configure_logging
+
+if TYPE_CHECKING:
+    from insource.emulator.settings import Vendor
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -115,6 +118,13 @@ def agent(**flags: Any) -> None:
 @click.option("--state-dir", type=FOLDER, required=True)
 @click.option("--run-dir", type=FOLDER, required=True)
 @click.option("--concurrency", type=int, default=2, show_default=True, help="Worker threads.")
+@click.option(
+    "--memory-limit",
+    "memory_limit_bytes",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Bytes that it may use before it is killed: new requests are refused a little before. Default: no limit.",
+)
 @click.option("--tls-dir", type=FOLDER, help="Folder with tls.crt and tls.key: a mounted Secret. Default: plain HTTP.")
 @click.option("--health", type=ADDRESS, help="Answer GET /ready here: 200 once all is applied, 503 while draining.")
 def envoy(**flags: Any) -> None:
@@ -191,7 +201,7 @@ def ledger(kubeconfig: Path | None, data: Path, listen: tuple[str, int]) -> None
 @click.option("--limit", "limit_s", type=float, required=True, help="Seconds in which all must be there.")
 @click.option("--message-file", type=FILE, help="Where the reason of a failure is written.")
 @click.option("--allow", multiple=True, help="Address range that may be asked beside public ones; may be repeated.")
-@click.option("--credentials-dir", type=FOLDER, help="Has `token`, or `username` and `password`.")
+@click.option("--credentials-dir", type=FOLDER, help="Has the keys of the source's Secret.")
 @click.option("--credentials-secret", default="", help="The name of the Secret that is mounted there.")
 @click.option("--ca-dir", type=FOLDER, help="Certificates (PEM) to trust beside the system's.")
 def fetch(**flags: Any) -> None:
@@ -203,10 +213,10 @@ def fetch(**flags: Any) -> None:
 
 
 @click.command()
-@click.argument("name", type=click.Choice(["whisper", "stub"]))
+@click.argument("name", type=click.Choice(["whisper", "piper", "llama", "embed", "flow-image", "stub"]))
 def server(name: str) -> None:
     """Run a model server for CPUs; configured by its environment."""
-    from insource.servers.settings import SettingsError, server_settings, stub_settings
+    from insource.servers.settings import SettingsError, llama_settings, piper_settings, server_settings, stub_settings
 
     configure_logging()
     try:
@@ -214,6 +224,22 @@ def server(name: str) -> None:
             from insource.servers.whisper import run_whisper
 
             run_whisper(server_settings(os.environ))
+        elif name == "piper":
+            from insource.servers.piper import run_piper
+
+            run_piper(piper_settings(os.environ))
+        elif name == "llama":
+            from insource.servers.llama import run_llama
+
+            run_llama(llama_settings(os.environ))
+        elif name == "embed":
+            from insource.servers.minilm import run_embed
+
+            run_embed(server_settings(os.environ))
+        elif name == "flow-image":
+            from insource.servers.flow_image import run_flow_image
+
+            run_flow_image(server_settings(os.environ))
         else:
             from insource.servers.stub import run_stub
 
@@ -223,29 +249,63 @@ def server(name: str) -> None:
 
 
 @click.command()
-@click.argument("vendor", type=click.Choice(["openai"]))
-@click.option("--listen", required=True, help="HOST:PORT, loopback only.")
-@click.option("--data", type=FOLDER, required=True)
-@click.option("--key-file", type=FILE, required=True)
+@click.argument(
+    "vendors",
+    metavar="VENDOR...",
+    type=click.Choice(["openai", "azure-openai", "azure-speech", "azure-images"]),
+    nargs=-1,
+    required=True,
+)
+@click.option("--listen", "addresses", multiple=True, required=True, help="HOST:PORT, loopback only; of each VENDOR.")
+@click.option("--data", "folders", type=FOLDER, multiple=True, required=True, help="Of the bill; of each VENDOR.")
+@click.option("--key-file", "key_files", type=FILE, multiple=True, required=True, help="Of each VENDOR.")
 @click.option(
     "--engine",
     type=click.Choice(["pocketsphinx", "echo"]),
     default="pocketsphinx",
     show_default=True,
     envvar="INSOURCE_EMULATOR_ENGINE",
-    help="`echo` recognises nothing: for tests at high rates.",
+    help="`echo` hears and speaks nothing: for tests at high rates.",
 )
 @click.option(
-    "--requests-per-minute", type=int, default=500, show_default=True, envvar="INSOURCE_EMULATOR_REQUESTS_PER_MINUTE"
+    "--requests-per-minute",
+    type=click.IntRange(min=1),
+    envvar="INSOURCE_EMULATOR_REQUESTS_PER_MINUTE",
+    help="Default: what the vendor grants.",
 )
-def emulator(vendor: str, **flags: Any) -> None:
-    """Run a vendor emulator."""
-    from insource.emulator.openai import run_emulator
+@click.option("--tier", type=int, default=1, show_default=True, help="Quota tier of azure-images, 1 to 6.")
+@click.option(
+    "--deployment", "deployments", multiple=True, help="NAME=MODEL, of azure-openai and azure-images; may be repeated."
+)
+def emulator(
+    vendors: tuple[Vendor, ...],
+    addresses: tuple[str, ...],
+    folders: tuple[Path, ...],
+    key_files: tuple[Path, ...],
+    deployments: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Run vendor emulators in one process, each at its own address: the first --listen, --data and --key-file are the
+    first VENDOR's, and so on."""
+    from insource.emulator.program import run_emulator
     from insource.emulator.settings import EmulatorSettings
 
-    del vendor
     configure_logging()
-    run_emulator(EmulatorSettings(**flags))
+    for flag, given in (("--listen", addresses), ("--data", folders), ("--key-file", key_files)):
+        if len(given) != len(vendors):
+            raise click.UsageError(f"{flag} must be given once for each VENDOR: {len(vendors)} times, not {len(given)}")
+    if len(set(folders)) != len(folders):
+        raise click.UsageError("two vendors with one --data would share their bill: give each its own")
+    named = dict(one.partition("=")[::2] for one in deployments)
+    try:
+        run_emulator(
+            *(
+                EmulatorSettings(vendor=vendor, listen=address, data=folder, key_file=key, deployments=named, **flags)
+                for vendor, address, folder, key in zip(vendors, addresses, folders, key_files, strict=True)
+            )
+        )
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
 
 
 @click.command()

@@ -6,12 +6,14 @@ Applying it again changes nothing; keys and tokens that exist already are kept.
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from insource.api import meta
 from insource.cli.certificates import ensure_certificates
+from insource.cli.local_vendors import LOCAL_VENDORS, LocalVendor
 from insource.cli.roles import COMPONENTS, component_roles, people_roles, user
 from insource.cli.state import Layout, replace_file
 from insource.env import Env
@@ -26,7 +28,7 @@ LEDGER_TOKEN_SECONDS = 3600
 
 
 def write_credentials(layout: Layout, api_url: str, env: Env) -> None:
-    """Tokens and kubeconfigs for the person and for each program, the client's key, the vendor's key, the master."""
+    """Tokens and kubeconfigs for the person and for each program, the client's key, the vendors' keys, the master."""
     ensure_certificates(layout.ca, layout.certificate, layout.certificate_key, env.clock.now())
     before = _read_tokens(layout)
     tokens = {name: before.get(name) or env.ids.secret() for name in ("admin", *COMPONENTS)}
@@ -37,15 +39,19 @@ def write_credentials(layout: Layout, api_url: str, env: Env) -> None:
     replace_file(layout.kubeconfig, _kubeconfig(layout, api_url, "admin", tokens["admin"]), mode=0o600)
     for name in COMPONENTS:
         replace_file(layout.component_kubeconfig(name), _kubeconfig(layout, api_url, name, tokens[name]), mode=0o600)
-    keys = ((layout.api_key, "sk-insource-"), (layout.vendor_key, "sk-emulated-"), (layout.gateway_master, ""))
+    keys = (
+        (layout.api_key, "sk-insource-"),
+        *((layout.vendor_key(vendor.name), "sk-emulated-") for vendor in LOCAL_VENDORS),
+        (layout.gateway_master, ""),
+    )
     for path, prefix in keys:
         if not path.exists():
             replace_file(path, prefix + env.ids.secret() + "\n", mode=0o600)
 
 
-async def seed_cluster(client: Client, layout: Layout, emulator_url: str) -> None:
-    """Namespaces, roles, service accounts, the client's key, and the emulated vendor with its key."""
-    for resource, obj in objects(layout, emulator_url):
+async def seed_cluster(client: Client, layout: Layout, emulator_urls: Mapping[str, str]) -> None:
+    """Namespaces, roles, service accounts, the client's key, and the emulated vendors with their keys."""
+    for resource, obj in objects(layout, emulator_urls):
         await client.apply(resource, obj, field_manager=FIELD_MANAGER, force=True)
 
 
@@ -61,8 +67,8 @@ async def write_ledger_tokens(client: Client, layout: Layout) -> None:
         replace_file(path, issued["token"], mode=0o600)
 
 
-def objects(layout: Layout, emulator_url: str) -> list[tuple[resources.Resource, dict[str, Any]]]:
-    """What `seed_cluster` applies, in order."""
+def objects(layout: Layout, emulator_urls: Mapping[str, str]) -> list[tuple[resources.Resource, dict[str, Any]]]:
+    """What `seed_cluster` applies, in order. `emulator_urls` has one for each of `LOCAL_VENDORS`."""
     system = meta.SYSTEM_NAMESPACE
     key = layout.api_key.read_text().strip()
     return [
@@ -73,8 +79,7 @@ def objects(layout: Layout, emulator_url: str) -> list[tuple[resources.Resource,
         (resources.SERVICE_ACCOUNTS, _object("v1", "ServiceAccount", "insource-gateway", system)),
         (resources.SERVICE_ACCOUNTS, _object("v1", "ServiceAccount", "insource-cli", system)),
         (resources.SECRETS, _client_secret(system, key)),
-        (resources.SECRETS, _secret("openai-key", NAMESPACE, layout.vendor_key.read_text().strip())),
-        (resources.VENDORS, _vendor(emulator_url)),
+        *(pair for vendor in LOCAL_VENDORS for pair in _vendor(vendor, layout, emulator_urls[vendor.name])),
     ]
 
 
@@ -82,13 +87,19 @@ def _user_name(component: str) -> str:
     return f"insource:{component}"
 
 
-def _vendor(emulator_url: str) -> dict[str, Any]:
-    spec = {
-        "dialect": "OpenAI",
-        "endpoint": f"{emulator_url}/v1",
-        "credentials": {"secretRef": {"name": "openai-key", "key": "key"}},
+def _vendor(vendor: LocalVendor, layout: Layout, url: str) -> list[tuple[resources.Resource, dict[str, Any]]]:
+    key = layout.vendor_key(vendor.name).read_text().strip()
+    spec: dict[str, Any] = {
+        "dialect": vendor.dialect.value,
+        "endpoint": f"{url}{vendor.path}",
+        "credentials": {"secretRef": {"name": vendor.secret, "key": "key"}},
     }
-    return {**_object(meta.API_VERSION, "Vendor", "openai", NAMESPACE), "spec": spec}
+    if vendor.requests_per_minute:
+        spec["limits"] = {"requestsPerMinute": vendor.requests_per_minute}
+    return [
+        (resources.SECRETS, _secret(vendor.secret, NAMESPACE, key)),
+        (resources.VENDORS, {**_object(meta.API_VERSION, "Vendor", vendor.name, NAMESPACE), "spec": spec}),
+    ]
 
 
 def _client_secret(namespace: str, key: str) -> dict[str, Any]:

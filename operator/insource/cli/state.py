@@ -28,7 +28,8 @@ class State(BaseModel):
     api_url: str
     gateway_url: str
     ledger_url: str
-    emulator_url: str
+    emulator_urls: dict[str, str] = Field(default_factory=dict)
+    """Of each emulated vendor, by its name. Empty while an earlier release runs, which knew one only."""
     agent_url: str
     run_dir: str
     ledger_reader_token_file: str
@@ -58,13 +59,16 @@ class Layout:
         self.certificate = self.credentials / "apiserver.crt"
         self.certificate_key = self.credentials / "apiserver.key"
         self.gateway_master = self.credentials / "gateway-master"
-        self.vendor_key = self.credentials / "openai-key"
         self.gateway_ledger_token = self.credentials / "gateway-ledger-token"
         self.reader_ledger_token = self.credentials / "reader-ledger-token"
 
     def component_kubeconfig(self, name: str) -> Path:
         """The kubeconfig with which one of our own programs speaks to the API server."""
         return self.credentials / f"kubeconfig-{name}"
+
+    def vendor_key(self, vendor: str) -> Path:
+        """The key that this emulated vendor accepts."""
+        return self.credentials / f"{vendor}-key"
 
     def make(self) -> None:
         """Create the folders; those with secrets are for the owner only.

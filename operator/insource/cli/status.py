@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from insource.cli.state import Layout, data_option
 from insource.env import system_env
 from insource.kube.client import ApiError, connect
-from insource.kube.resources import MODEL_DEPLOYMENTS
+from insource.kube.resources import MODEL_DEPLOYMENTS, VENDORS
 
 
 @click.command()
@@ -39,22 +41,45 @@ def status(as_json: bool, data: Path) -> None:
         console.print("no ModelDeployment yet: `kubectl apply -f examples/transcription.yaml`")
         return
     console.print(render_status(rows))
+    for warning in dict.fromkeys(warning for row in rows for warning in row["warnings"]):
+        console.print(Text(warning, style="yellow"))
 
 
 async def read(layout: Layout, gateway_url: str) -> list[dict[str, Any]]:
     """One row for each ModelDeployment of every namespace."""
     client = await connect(str(layout.kubeconfig), system_env())
     try:
-        page = await client.list(MODEL_DEPLOYMENTS)
+        deployments = await client.list(MODEL_DEPLOYMENTS)
+        vendors = await client.list(VENDORS)
     finally:
         await client.close()
-    return [row_of(item, gateway_url) for item in page.items]
+    warnings = vendor_warnings(vendors.items)
+    return [row_of(item, gateway_url, warnings) for item in deployments.items]
 
 
-def row_of(deployment: dict[str, Any], gateway_url: str) -> dict[str, Any]:
-    """What `status` tells of one ModelDeployment; `ready` only if it is so for the present generation."""
+def vendor_warnings(vendors: Iterable[dict[str, Any]]) -> dict[tuple[str, str], str]:
+    """(namespace, name) of each Vendor that does not go on serving the models in use -> what its owner should know."""
+    found = {}
+    for vendor in vendors:
+        metadata = vendor["metadata"]
+        for condition in vendor.get("status", {}).get("conditions", []):
+            if condition["type"] == "ModelsOffered" and condition["status"] == "False":
+                words = f"{condition['reason']}: {condition['message']}"
+                found[metadata["namespace"], metadata["name"]] = (
+                    f"Vendor {metadata['namespace']}/{metadata['name']}: {words}"
+                )
+    return found
+
+
+def row_of(deployment: dict[str, Any], gateway_url: str, warnings: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    """What `status` tells of one ModelDeployment; `ready` only if it is so for the present generation.
+
+    `warnings` are those of Vendors; a ModelDeployment shows those of the Vendors it names.
+    """
     metadata, spec, status = deployment["metadata"], deployment["spec"], deployment.get("status", {})
     conditions: list[dict[str, Any]] = status.get("conditions", [])
+    vendors = dict.fromkeys(backend["vendor"]["name"] for backend in spec["backends"] if backend.get("vendor"))
+    keys = [(metadata["namespace"], name) for name in vendors]
     ready = next((condition for condition in conditions if condition["type"] == "Ready"), {})
     return {
         "namespace": metadata["namespace"],
@@ -65,6 +90,7 @@ def row_of(deployment: dict[str, Any], gateway_url: str) -> dict[str, Any]:
         "replicas": status.get("replicas", 0),
         "reason": ready.get("reason", "NotObserved"),
         "message": ready.get("message", ""),
+        "warnings": [warnings[key] for key in keys if key in warnings],
         "base_url": f"{gateway_url}/{metadata['namespace']}/{metadata['name']}/v1",
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,13 @@ import click
 from insource.api import meta
 from insource.env import Env, system_env
 from insource.kube.client import ApiError, Client, connect
-from insource.kube.resources import MODEL_DEPLOYMENTS, PODS, Key, key_of
+from insource.kube.resources import MODEL_DEPLOYMENTS, PODS, Key, Object, Resource, key_of
 
 POLL_S = 0.5
 PAGE = 500
 SERVING_PODS = f"{meta.LABEL_MANAGED_BY}={meta.MANAGED_BY},{meta.LABEL_DEPLOYMENT}"
 NEXT = f"helm uninstall insource --namespace {meta.SYSTEM_NAMESPACE}"
+_ENDED = ("Failed", "Succeeded")
 Tell = Callable[[str], None]
 
 
@@ -101,15 +102,10 @@ def _ask(wanted: Sequence[Drained]) -> None:
 
 async def to_drain(client: Client, namespaces: Sequence[str]) -> list[Drained]:
     """Those that are asked to run, in these namespaces, or in all. Raises ApiError."""
-    found = []
-    for namespace in namespaces or ("",):
-        token = ""
-        while True:
-            page = await client.list(MODEL_DEPLOYMENTS, namespace, limit=PAGE, continue_token=token)
-            found += [Drained(key_of(each), int(each["spec"].get("replicas", 1))) for each in page.items]
-            token = page.continue_token
-            if not token:
-                break
+    found = [
+        Drained(key_of(each), int(each["spec"].get("replicas", 1)))
+        async for each in _listed(client, MODEL_DEPLOYMENTS, namespaces)
+    ]
     return sorted((each for each in found if each.replicas), key=lambda each: each.key)
 
 
@@ -148,8 +144,21 @@ def _pods(count: int) -> str:
 
 
 async def _serving(client: Client, namespaces: Sequence[str]) -> list[Key]:
-    found: list[Key] = []
+    # An evicted pod has ended, but stays: no controller counts it, so none deletes it when it scales to 0.
+    pods = [pod async for pod in _listed(client, PODS, namespaces, SERVING_PODS)]
+    return sorted(key_of(pod) for pod in pods if pod.get("status", {}).get("phase") not in _ENDED)
+
+
+async def _listed(
+    client: Client, resource: Resource, namespaces: Sequence[str], labels: str = ""
+) -> AsyncIterator[Object]:
+    """Page by page, in these namespaces, or in all."""
     for namespace in namespaces or ("",):
-        page = await client.list(PODS, namespace, labels=SERVING_PODS, limit=PAGE)
-        found += [key_of(pod) for pod in page.items]
-    return sorted(found)
+        token = ""
+        while True:
+            page = await client.list(resource, namespace, labels=labels, limit=PAGE, continue_token=token)
+            for each in page.items:
+                yield each
+            token = page.continue_token
+            if not token:
+                break

@@ -46,7 +46,7 @@ _NOT_OURS = (errno.EROFS, errno.EACCES, errno.EPERM)
 )
 @data_option
 def up(files: tuple[Path, ...], detach: bool, gateway_port: int | None, data: Path) -> None:
-    """Start the embedded cluster, operator, gateway, ledger and vendor emulator."""
+    """Start the embedded cluster, operator, gateway, ledger and emulated vendors."""
     layout = Layout(data)
     read_manifests(files)  # a file that cannot be read is refused before anything starts
     wanted = Wanted(files, gateway_port)

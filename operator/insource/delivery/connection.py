@@ -8,7 +8,10 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from urllib3.util.ssltransport import SSLTransport
 
 from insource.delivery.addresses import Network, bypasses_proxy, literal, refused
 from insource.delivery.problems import DeliveryError, TransientError
@@ -36,6 +39,17 @@ class CheckedConnection(http.client.HTTPSConnection):
         super().__init__(host, port, timeout=TIMEOUT_S, context=network.tls)
         self._network = network
 
+    def putheader(self, header: str | bytes, *values: Any) -> None:
+        """Raises `DeliveryError` for what is no header: the library's own error would tell a token in full."""
+        try:
+            super().putheader(header, *values)
+        except ValueError:
+            name = header.decode("latin-1") if isinstance(header, bytes) else header
+            raise DeliveryError(
+                f"{self.host} cannot be sent the header {name}: it has a line end, or a character that is not Latin-1; "
+                "correct the Secret that it comes from"
+            ) from None
+
     def connect(self) -> None:
         """Look up, check, connect, and prove who answers."""
         network = self._network
@@ -44,7 +58,11 @@ class CheckedConnection(http.client.HTTPSConnection):
         else:
             plain = self._direct()
         try:
-            self.sock = network.tls.wrap_socket(plain, server_hostname=self.host)
+            if isinstance(plain, ssl.SSLSocket):
+                # The proxy itself is spoken to by TLS, and the source by TLS in it; `ssl` cannot wrap its own sockets.
+                self.sock = SSLTransport(plain, network.tls, server_hostname=self.host)
+            else:
+                self.sock = network.tls.wrap_socket(plain, server_hostname=self.host)
         except BaseException:
             plain.close()
             raise
@@ -66,13 +84,27 @@ class CheckedConnection(http.client.HTTPSConnection):
         if address is not None:
             _check(self.host, [str(address)], self._network)
         proxy = urlsplit(self._network.proxy)
-        plain = socket.create_connection((proxy.hostname or "", proxy.port or 80), TIMEOUT_S)
+        secure = proxy.scheme == "https"
+        plain = socket.create_connection((proxy.hostname or "", proxy.port or (443 if secure else 80)), TIMEOUT_S)
         try:
-            _ask_to_connect(plain, f"{self.host}:{self.port}", proxy.username, proxy.password)
+            if secure:
+                plain = _proven(plain, proxy.hostname or "", self._network.tls)
+            host = f"[{self.host}]" if ":" in self.host else self.host
+            _ask_to_connect(plain, f"{host}:{self.port}", proxy.username, proxy.password)
         except BaseException:
             plain.close()
             raise
         return plain
+
+
+def _proven(plain: socket.socket, proxy: str, tls: ssl.SSLContext) -> ssl.SSLSocket:
+    try:
+        return tls.wrap_socket(plain, server_hostname=proxy)
+    except ssl.SSLCertVerificationError as error:
+        raise DeliveryError(
+            f"the proxy {proxy}: its certificate is not trusted: {error.verify_message}; "
+            "name its CA's ConfigMap in the operator's --download-ca-config-map"
+        ) from error
 
 
 def _looked_up(host: str, port: int) -> list[str]:

@@ -5,23 +5,18 @@ Level-triggered: what is there and right is left alone, so it may be killed and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
+from itertools import chain, repeat
 
 import structlog
 
-from insource.delivery.connection import Reach
-from insource.delivery.files import Part, alone, check_room, digest_of, is_full, no_room, sized
+from insource.delivery.attempts import Attempts, Download
+from insource.delivery.files import Part, alone, check_room, digest_of, is_full, no_room, sized, stored
+from insource.delivery.listing import listed
 from insource.delivery.problems import DeliveryError, TransientError
-from insource.delivery.transfer import Answer, Credentials, opened, shown, transient
-from insource.env import Env
-from insource.wire.delivery import WantedFile
+from insource.delivery.transfer import Answer, opened, shown, transient
+from insource.wire.delivery import Wanted, WantedFile, WantedTree
 
-MOST_FAILURES = 6
-"""In a row without a byte: about a minute, then the pod's status should tell of it."""
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 30.0
 TURN_EVERY_S = 1.0
 """How often it is looked whether another replica has done with the volume."""
 PROGRESS_EVERY_S = 10.0
@@ -30,37 +25,28 @@ BLOCK = 256 * 1024
 log = structlog.get_logger("insource.delivery")
 
 
-@dataclass(frozen=True)
-class Download:
-    """How a model is fetched."""
-
-    into: Path
-    reach: Reach
-    credentials: Credentials
-    env: Env
-    pause: Callable[[float], None]
-    """Waits so many seconds."""
-    limit_s: float
-    """All files have to be there after this time."""
-
-
-def fetch(files: Iterable[WantedFile], download: Download) -> None:
+def fetch(items: Iterable[Wanted], download: Download) -> None:
     """All files are there and right when it returns. Raises `DeliveryError`; then none that is wrong is there."""
     deadline_s = download.env.clock.monotonic() + download.limit_s
     try:
-        with alone(download.into, lambda: _wait_for_turn(download, deadline_s)):
-            for wanted in files:
-                _Fetching(wanted, download, deadline_s).run()
+        firsts = chain([True], repeat(False))
+        with alone(download.into, lambda: _wait_for_turn(download, deadline_s, first=next(firsts))):
+            for item in items:
+                files = listed(item, download, deadline_s) if isinstance(item, WantedTree) else (item,)
+                for wanted in files:
+                    _Fetching(wanted, download, deadline_s).run()
     except OSError as error:
         raise DeliveryError(f"{error.filename or download.into}: {error.strerror or error}") from error
 
 
-def _wait_for_turn(download: Download, deadline_s: float) -> None:
+def _wait_for_turn(download: Download, deadline_s: float, *, first: bool) -> None:
     if download.env.clock.monotonic() >= deadline_s:
         raise DeliveryError(
             f"another replica has been downloading into the same volume for {download.limit_s:g} s; "
             "raise the backend's startupTimeout if the model is that large"
         )
+    if first:
+        log.info("waiting_for_another_replica", folder=str(download.into))
     download.pause(TURN_EVERY_S)
 
 
@@ -70,11 +56,10 @@ class _Fetching:
     def __init__(self, wanted: WantedFile, download: Download, deadline_s: float) -> None:
         self._wanted = wanted
         self._download = download
-        self._deadline_s = deadline_s
         self._clock = download.env.clock
         self._target = download.into / wanted.path
         self._log = log.bind(file=wanted.path, source=shown(wanted.url))
-        self._last_words = ""
+        self._attempts = Attempts(wanted.path, download, deadline_s, self._log)
 
     def run(self) -> None:
         wanted = self._wanted
@@ -100,17 +85,23 @@ class _Fetching:
                 f"{wanted.path}: expected SHA-256 {wanted.sha256}, found {found} at {shown(wanted.url)}; it was "
                 "removed: correct the CatalogModel's sha256 if the new file is wanted, or the source"
             )
+        if wanted.size is not None and part.size != wanted.size:
+            size = part.size
+            part.discard()
+            raise DeliveryError(
+                f"{wanted.path}: {shown(wanted.url)} was listed with {wanted.size} bytes and has {size}: it changed "
+                "meanwhile, or it is compressed at the source; it was removed and is asked for again"
+            )
         part.finish()
         self._log.info("fetched", size=part.size, sha256=found)
 
     def _is_there(self) -> bool:
         """Without a digest, a file's name is proof enough: it only gets it when it is whole."""
         if not self._wanted.sha256:
-            return self._target.is_file()
+            return stored(self._target, self._wanted.size)
         return digest_of(self._target) == self._wanted.sha256
 
     def _download_all(self, part: Part) -> None:
-        failures, pause_s = 0, FIRST_PAUSE_S
         while True:
             before = part.size
             try:
@@ -118,16 +109,7 @@ class _Fetching:
                     return
                 raise TransientError(f"{shown(self._wanted.url)}: the connection ended too early")
             except TransientError as error:
-                self._last_words = str(error)
-                if part.size > before:
-                    failures, pause_s = 0, FIRST_PAUSE_S
-                failures += 1
-                if failures >= MOST_FAILURES:
-                    raise DeliveryError(f"{self._wanted.path}: {error} ({failures} times in a row)") from error
-                wait_s = max(pause_s * self._download.env.rng.uniform(0.75, 1.25), error.wait_s)
-                self._log.warning("trying_again", problem=str(error), have=part.size, in_s=round(wait_s, 1))
-                self._download.pause(min(wait_s, max(0.0, self._deadline_s - self._clock.monotonic())))
-                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+                self._attempts.failed(error, progressed=part.size > before, have=part.size)
                 self._check_time(part, None)
 
     def _attempt(self, part: Part) -> bool:
@@ -135,10 +117,18 @@ class _Fetching:
         url, wanted = self._wanted.url, self._wanted
         # A part can be continued if the source can tell that the file is the same, or if the digest will.
         offset = part.size if part.validator or wanted.sha256 else 0
-        with opened(url, offset, part.validator, self._download.credentials, self._download.reach) as answer:
+        access, reach = self._download.credentials, self._download.reach
+        query = access.version(wanted.version)
+        with opened(url, offset, part.validator, access, reach, query) as answer:
             if answer.body.status == 416:
+                if not offset:
+                    raise TransientError(f"{shown(url)}: HTTP 416 to a request for the whole file")
                 if answer.size == part.size:
                     return True
+                part.discard()
+                return self._attempt(part)
+            if answer.start and part.validator and answer.validator not in ("", part.validator):
+                # Not every store knows If-Range (S3's documents do not): this is the rest of another file.
                 part.discard()
                 return self._attempt(part)
             self._take(part, answer)
@@ -173,10 +163,10 @@ class _Fetching:
             self._check_time(part, answer.size)
 
     def _check_time(self, part: Part, size: int | None) -> None:
-        if self._clock.monotonic() < self._deadline_s:
+        if not self._attempts.late:
             return
         of = f" of {sized(size)}" if size is not None else ""
-        why = f" (last: {self._last_words})" if self._last_words else ""
+        why = f" (last: {self._attempts.last_words})" if self._attempts.last_words else ""
         raise DeliveryError(
             f"{self._wanted.path}: not here after {self._download.limit_s:g} s, {sized(part.size)}{of} have come{why}; "
             "the next try goes on from there: raise the backend's startupTimeout if the model is that large"

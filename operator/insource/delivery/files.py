@@ -20,6 +20,9 @@ from typing import IO
 
 from insource.delivery.problems import DeliveryError
 
+PART = ".part"
+RESERVED = (".lock",)
+"""Names that no file of a model can have."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -44,8 +47,8 @@ class Part:
 
     def __init__(self, target: Path, url: str) -> None:
         self.target = target
-        self._path = target.with_name(target.name + ".part")
-        self._note = target.with_name(target.name + ".part.note")
+        self._path = target.with_name(target.name + PART)
+        self._note = target.with_name(target.name + PART + ".note")
         self._source = hashlib.sha256(url.encode()).hexdigest()
         self.size = 0
         self.validator = ""
@@ -112,6 +115,11 @@ def digest_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (FileNotFoundError, IsADirectoryError):
         return ""
+
+
+def stored(path: Path, size: int | None) -> bool:
+    """Whether a file is there, and as long as it has to be."""
+    return path.is_file() and (size is None or path.stat().st_size == size)
 
 
 def check_room(target: Path, missing: int) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses that pass."""
+
 
 class DeliveryError(Exception):
     """The download cannot succeed as it is; the text says what, where and what to do. It never shows a secret."""

@@ -16,12 +16,13 @@ import structlog
 from pydantic import ValidationError
 
 from insource.delivery.addresses import networks
+from insource.delivery.attempts import Download
 from insource.delivery.connection import Reach
-from insource.delivery.fetch import Download, fetch
+from insource.delivery.fetch import fetch
 from insource.delivery.problems import DeliveryError
-from insource.delivery.transfer import Credentials
+from insource.delivery.secret import access_to
 from insource.env import system_env
-from insource.wire.delivery import FILES_VARIABLE, WANTED_FILES, WantedFile
+from insource.wire.delivery import FILES_VARIABLE, WANTED_FILES, Wanted
 
 log = structlog.get_logger("insource.delivery")
 LONGEST_MESSAGE = 900
@@ -46,7 +47,8 @@ def run_fetch(settings: FetchSettings, environment: Mapping[str, str]) -> int:
     """Fetch everything. The exit status: 0, or 1 with the reason in the log and in the message file."""
     _end_by_signals()
     try:
-        fetch(_files(environment), _download(settings, environment))
+        wanted = _wanted(environment)
+        fetch(wanted, _download(wanted, settings, environment))
     except DeliveryError as error:
         log.error("not_fetched", problem=str(error))
         if settings.message_file is not None:
@@ -56,50 +58,34 @@ def run_fetch(settings: FetchSettings, environment: Mapping[str, str]) -> int:
     return 0
 
 
-def _files(environment: Mapping[str, str]) -> tuple[WantedFile, ...]:
+def _wanted(environment: Mapping[str, str]) -> tuple[Wanted, ...]:
     try:
         return WANTED_FILES.validate_json(environment.get(FILES_VARIABLE, ""))
     except ValidationError as error:
         raise DeliveryError(f"{FILES_VARIABLE} cannot be read: {error.errors()[0]['msg']}") from None
 
 
-def _download(settings: FetchSettings, environment: Mapping[str, str]) -> Download:
+def _download(wanted: Sequence[Wanted], settings: FetchSettings, environment: Mapping[str, str]) -> Download:
     proxy = environment.get("HTTPS_PROXY") or environment.get("https_proxy") or ""
     no_proxy = environment.get("NO_PROXY") or environment.get("no_proxy") or ""
-    if proxy and (urlsplit(proxy).scheme != "http" or not urlsplit(proxy).hostname):
-        raise DeliveryError("the proxy for downloads must be http://[user:password@]host:port (--download-proxy)")
+    if proxy and (urlsplit(proxy).scheme not in ("http", "https") or not urlsplit(proxy).hostname):
+        raise DeliveryError(
+            "the proxy for downloads must be http://[user:password@]host:port, or https:// (--download-proxy)"
+        )
     try:
         allowed = networks(settings.allow)
     except ValueError as error:
         raise DeliveryError(f"--allow: {error}") from None
+    env = system_env()
+    reach = Reach(tls=_trust(settings.ca_dir), allowed=allowed, proxy=proxy, no_proxy=tuple(no_proxy.split(",")))
     return Download(
         into=settings.into,
-        reach=Reach(tls=_trust(settings.ca_dir), allowed=allowed, proxy=proxy, no_proxy=tuple(no_proxy.split(","))),
-        credentials=_credentials(settings),
-        env=system_env(),
+        reach=reach,
+        credentials=access_to(wanted, settings.credentials_dir, settings.credentials_secret, env.clock, reach),
+        env=env,
         pause=_pause,
         limit_s=settings.limit_s,
     )
-
-
-def _credentials(settings: FetchSettings) -> Credentials:
-    folder, secret = settings.credentials_dir, settings.credentials_secret
-    if folder is None:
-        return Credentials()
-    token, username, password = (_text(folder / key) for key in ("token", "username", "password"))
-    if not token and not (username and password):
-        raise DeliveryError(
-            f'Secret "{secret}": there is no such Secret, or it has neither a key `token` nor the keys `username` '
-            "and `password`; create it in the ModelDeployment's namespace"
-        )
-    return Credentials(secret, token, username, password)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        return ""
 
 
 def _trust(ca_dir: Path | None) -> ssl.SSLContext:

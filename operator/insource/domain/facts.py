@@ -12,7 +12,8 @@ from insource.domain.problem import QUOTA_EXCEEDED
 from insource.domain.references import InHouseTarget, References, VendorBackendTarget, asked_of
 from insource.domain.routing import Side
 from insource.domain.scheduling import first_trouble, replica_set_trouble, told
-from insource.domain.snapshot import Child, DeploymentSnapshot, Manifest, Pod, VendorAdapter
+from insource.domain.served_names import contests
+from insource.domain.snapshot import Child, DeploymentSnapshot, Manifest, Pod, VendorAdapter, claim_of
 from insource.domain.status import BackendState, Facts, InHouseState
 from insource.domain.workloads import Children, Workload, find_replica_set, revision_state
 
@@ -69,6 +70,9 @@ def gather(
         selector=selector,
         note=note,
         refused=snapshot.refused,
+        full_name=f"{deployment.namespace}/{deployment.name}",
+        served_names=deployment.spec.served_names,
+        contests=contests(deployment.spec.served_names, claim_of(deployment), snapshot.rivals),
     )
 
 

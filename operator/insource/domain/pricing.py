@@ -13,9 +13,21 @@ from typing import Any
 
 from insource.api.fields import decimal
 from insource.api.price_book import PriceBookSpec
+from insource.wire.vocabulary import Unit
 
 NANO = 1_000_000_000
 """Nano-units per unit of currency."""
+QUOTED_PER: Mapping[Unit, tuple[int, str]] = {
+    Unit.AUDIO_MS: (3_600_000, "audio hour"),
+    Unit.CHARACTERS: (1_000_000, "1M characters"),
+    Unit.IMAGES: (1, "image"),
+    Unit.PIXELS: (1_000_000, "1M pixels"),
+    Unit.PIXEL_STEPS: (1_000_000, "1M pixel-steps"),
+    Unit.INPUT_TOKENS: (1_000_000, "1M input tokens"),
+    Unit.OUTPUT_TOKENS: (1_000_000, "1M output tokens"),
+    Unit.IMAGE_TOKENS: (1_000_000, "1M image tokens"),
+}
+"""Unit -> the quantity that people quote a price for, and its name; the unit that says most about work comes first."""
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
 _EPOCH = date(1970, 1, 1)

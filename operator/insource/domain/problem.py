@@ -14,6 +14,14 @@ class Problem:
 
 
 INVALID_SPEC = "InvalidSpec"
+MODALITY_NOT_SERVED = "ModalityNotServed"
+"""The adapters of this release do not speak this kind of work."""
+DIALECT_CANNOT_SERVE = "DialectCannotServe"
+"""A Vendor's wire format has no such kind of work."""
+MODEL_TOO_LARGE = "ModelTooLarge"
+"""A replica's accelerators have less memory than the model needs."""
+PATH_TAKEN = "PathTaken"
+"""Namespace and name make a path of the gateway's own."""
 POD_CONFLICT = "PodConflict"
 """A backend's pod settings say something else than its AcceleratorClass."""
 QUOTA_EXCEEDED = "QuotaExceeded"

@@ -16,10 +16,22 @@ from insource.api.kinds import Misfit, Resource
 from insource.api.model_deployment import Accelerator, Backend, InHouse
 from insource.api.pod import PodSettings
 from insource.domain.delivery import delivery_problem
-from insource.domain.problem import POD_CONFLICT, Problem
+from insource.domain.dialects import dialect_problem
+from insource.domain.problem import (
+    DIALECT_CANNOT_SERVE,
+    MODALITY_NOT_SERVED,
+    MODEL_TOO_LARGE,
+    PATH_TAKEN,
+    POD_CONFLICT,
+    Problem,
+)
 from insource.domain.snapshot import Catalogue, DeploymentSnapshot, ModelDeployment, Vendor
+from insource.wire.paths import is_plain
+from insource.wire.vocabulary import Modality
 
 NO_SETTINGS = PodSettings()
+SERVED = frozenset(Modality)
+"""Modalities that the adapters of this release speak and meter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,10 @@ def resolve(snapshot: DeploymentSnapshot) -> References | Problem:
     Every in-house backend is checked, though only the primary runs: a mistake shows when it is made.
     """
     spec = snapshot.deployment.spec
+    if is_plain(snapshot.deployment.namespace, snapshot.deployment.name):
+        return Problem(PATH_TAKEN, _path_taken(snapshot.deployment))
+    if spec.modality not in SERVED:
+        return Problem(MODALITY_NOT_SERVED, unserved(spec.modality))
     targets: dict[str, Target] = {}
     for backend in spec.backends:
         target = _target(backend, snapshot)
@@ -79,6 +95,24 @@ def resolve(snapshot: DeploymentSnapshot) -> References | Problem:
     spill = targets[spec.traffic.spill.backend]
     assert isinstance(spill, VendorBackendTarget)
     return References(primary=primary, spill=spill)
+
+
+def _path_taken(deployment: ModelDeployment) -> str:
+    path = f"/{deployment.namespace}/{deployment.name}/"
+    return (
+        f"{path} is a path of the gateway's plain /v1 and cannot lead to a ModelDeployment; give it another name, or "
+        "create it in another namespace"
+    )
+
+
+def unserved(modality: Modality) -> str:
+    """Why a ModelDeployment of this modality gets neither pods nor traffic, and what to do."""
+    return (
+        f"modality {modality} is not served by this release, only {', '.join(sorted(SERVED))}: its adapters can "
+        "neither speak nor meter it, so nothing is started or routed; leave these clients at the vendor, and delete "
+        f"this ModelDeployment or keep it for the release that serves it (`insource catalog --modality {modality}` "
+        "lists the models)"
+    )
 
 
 def allows(vendor: Vendor, deployment: ModelDeployment | Misfit) -> bool:
@@ -101,7 +135,7 @@ def asked_of(target: InHouseTarget) -> str:
 
 def _target(backend: Backend, snapshot: DeploymentSnapshot) -> Target | Problem:
     if backend.in_house is not None:
-        return _in_house(backend.name, backend.in_house, snapshot.deployment, snapshot.catalogue)
+        return in_house_target(backend.name, backend.in_house, snapshot.deployment, snapshot.catalogue)
     assert backend.vendor is not None
     vendor = snapshot.vendors.get(backend.vendor.name)
     where = f'backend "{backend.name}"'
@@ -119,22 +153,34 @@ def _target(backend: Backend, snapshot: DeploymentSnapshot) -> Target | Problem:
             f'{where}: Vendor "{vendor.name}" does not allow ModelDeployment "{snapshot.deployment.name}"; '
             "ask its owner to add the name or a label to spec.allowedDeployments",
         )
+    unspoken = dialect_problem(vendor.spec.dialect, snapshot.deployment.spec.modality)
+    if unspoken:
+        return Problem(DIALECT_CANNOT_SERVE, f'{where}: Vendor "{vendor.name}" {unspoken}')
     return VendorBackendTarget(backend=backend.name, vendor=vendor, model=backend.vendor.model)
 
 
-def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue: Catalogue) -> InHouseTarget | Problem:
+def in_house_target(
+    name: str, wanted: InHouse, deployment: ModelDeployment, catalogue: Catalogue
+) -> InHouseTarget | Problem:
+    """An in-house backend, resolved, whether or not this release serves its modality."""
     where, modality = f'backend "{name}"', deployment.spec.modality
     model = catalogue.models.get(wanted.model)
     if model is None and wanted.model in catalogue.unfit_models:
         return _unfit(where, "CatalogModel", wanted.model, catalogue.unfit_models)
     if model is None:
-        fit = [item.name for item in catalogue.models.values() if item.spec.modality == modality]
+        fit = [item.name for item in catalogue.models.values() if item.spec.modality == modality and item.spec.sources]
         return Problem("ModelNotFound", f'{where}: CatalogModel "{wanted.model}" not found; ' + _instead(fit))
     if model.spec.modality != modality:
         return Problem(
             "WrongModality",
             f'{where}: CatalogModel "{model.name}" is for {model.spec.modality}, '
             f"this ModelDeployment is for {modality}; choose another model",
+        )
+    if not model.spec.sources:
+        return Problem(
+            "NoSource",
+            f'{where}: CatalogModel "{model.name}" has no source, its weights are not public; add one to it '
+            "(spec.sources: the runtime with your image, and where the weights are), or choose another model",
         )
     source = _source(model.spec, wanted.runtime)
     if source is None:
@@ -174,7 +220,7 @@ def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue
             f'{where}: AcceleratorClass "{accelerator.class_}" not found; ' + _instead(catalogue.classes),
         )
     pod = wanted.pod or NO_SETTINGS
-    problem = _conflict(where, pod, class_)
+    problem = _too_large(where, model, class_, accelerator.count) or _conflict(where, pod, class_)
     if problem is not None:
         return problem
     profile = next((item.slots for item in source.profiles if item.class_ == class_.name), None)
@@ -190,6 +236,20 @@ def _in_house(name: str, wanted: InHouse, deployment: ModelDeployment, catalogue
         pod=pod,
         credentials_secret=credentials.secret_ref.name if credentials else "",
         cache_claim=wanted.model_cache.claim_name if wanted.model_cache else "",
+    )
+
+
+def _too_large(
+    where: str, model: Resource[CatalogModelSpec], class_: Resource[AcceleratorClassSpec], count: int
+) -> Problem | None:
+    """A server that runs out of memory at its start says so in ten minutes, in a log that nobody reads."""
+    needed = model.spec.requirements.memory_gib if model.spec.requirements else None
+    if needed is None or class_.spec.memory_gib is None or class_.spec.memory_gib * count >= needed:
+        return None
+    return Problem(
+        MODEL_TOO_LARGE,
+        f'{where}: CatalogModel "{model.name}" needs {needed} GiB of accelerator memory, {count} of AcceleratorClass '
+        f'"{class_.name}" has {class_.spec.memory_gib * count} GiB; raise accelerator.count, or choose a larger class',
     )
 
 

@@ -27,6 +27,8 @@ from insource.domain.pod_troubles import (
     unanswered_s,
 )
 from insource.domain.problem import Problem
+from insource.domain.served_names import Claim, admissions_of
+from insource.wire.gateway import ModelsReport
 
 Manifest = dict[str, Any]
 """A Kubernetes object as plain JSON."""
@@ -135,6 +137,8 @@ class VendorAdapter:
     credentials_resolved: bool | None = None
     """None: not known yet, or nobody could be asked."""
     credentials_message: str = ""
+    models: ModelsReport | None = None
+    """What the vendor's list of models says; None: not known yet, or there is none to be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,8 @@ class DeploymentSnapshot:
     gateway_versions: tuple[int, ...] = ()
     """For each gateway the `status.traffic.version` of this deployment that it has applied; -1 for one that does
     not say. Empty: no gateway is configured, so nothing waits for one."""
+    rivals: Mapping[str, tuple[Claim, ...]] = field(default_factory=dict)
+    """For each of its `servedNames` the other ModelDeployments that may answer to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +199,7 @@ class VendorSnapshot:
     """Deployment, Service and ConfigMap labelled with this Vendor."""
     pods: tuple[Pod, ...] = ()
     adapter: VendorAdapter = field(default_factory=VendorAdapter)
+    catalogue: Catalogue = field(default_factory=Catalogue)
     unfit_deployments: tuple[Misfit, ...] = ()
     """ModelDeployments that do not fit their kind, but whose traffic this Vendor still takes."""
     refused: Problem | None = None
@@ -256,6 +263,17 @@ class Plan:
 
 
 NO_PLAN = Plan()
+
+
+def claim_of(deployment: ModelDeployment) -> Claim:
+    """As one that may answer to a model's name."""
+    access = deployment.spec.access
+    return Claim(
+        deployment.namespace,
+        deployment.name,
+        deployment.created,
+        admissions_of(deployment.namespace, access.clients if access else ()),
+    )
 
 
 def child_of(obj: Mapping[str, Any], *, keep_live: bool = False) -> Child:

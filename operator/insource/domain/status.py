@@ -17,6 +17,7 @@ from insource.api.conditions import Condition
 from insource.domain.pod_troubles import NO_TROUBLE, Trouble
 from insource.domain.problem import PODS_REFUSED, Problem
 from insource.domain.scheduling import schedulable
+from insource.domain.served_names import Contest
 from insource.domain.snapshot import Event, Manifest
 
 GATEWAYS_PATIENCE_S = 30.0
@@ -80,6 +81,10 @@ class Facts:
     """Something about a Ready deployment that its owner should know."""
     refused: Problem | None = None
     """What the API server refused of our objects."""
+    full_name: str = ""
+    served_names: tuple[str, ...] = ()
+    contests: tuple[Contest, ...] = ()
+    """Those of the names that another answers."""
 
 
 def status_of(facts: Facts, previous: Mapping[str, Any], now: str) -> Manifest:
@@ -159,7 +164,9 @@ def _event_type(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
         return ""
     if new["type"] == c.READY:
         return {c.TRUE: "Normal", c.FALSE: "Warning" if old.get("status") == c.TRUE else ""}.get(new["status"], "")
-    return "Warning" if new["type"] in (c.SCHEDULABLE, c.MODEL_LOADED) and new["status"] == c.FALSE else ""
+    return (
+        "Warning" if new["type"] in (c.SCHEDULABLE, c.MODEL_LOADED, c.NAMES_SERVED) and new["status"] == c.FALSE else ""
+    )
 
 
 def _moved(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> str:
@@ -200,6 +207,8 @@ def _conditions(facts: Facts, before: Mapping[str, Mapping[str, Any]]) -> list[C
     if facts.credentials:
         aspects.append(_credentials(facts))
     aspects.append(_traffic_applied(facts))
+    if facts.served_names:
+        aspects.append(_names_served(facts))
     if facts.in_house is not None:
         state = facts.in_house
         aspects.append(
@@ -299,6 +308,20 @@ def _traffic_applied(facts: Facts) -> Condition:
     if facts.traffic_confirmed:
         return Condition(c.TRAFFIC_APPLIED, c.TRUE, "Applied", f"every gateway has applied version {version}")
     return Condition(c.TRAFFIC_APPLIED, c.UNKNOWN, "Applying", f"not every gateway has applied version {version} yet")
+
+
+def _names_served(facts: Facts) -> Condition:
+    if not facts.contests:
+        words = ", ".join(f'"{name}"' for name in facts.served_names)
+        return Condition(c.NAMES_SERVED, c.TRUE, "Served", f"on plain /v1, clients may send {words} as model")
+    taken = "; ".join(f'"{name}" is answered by ModelDeployment {other.full_name}' for name, other in facts.contests)
+    return Condition(
+        c.NAMES_SERVED,
+        c.FALSE,
+        "NameTaken",
+        f"{taken}, to which clients of both are sent; choose another name, or have clients send "
+        f'"{facts.full_name}" as model',
+    )
 
 
 def _backends(states: Iterable[BackendState], previous: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

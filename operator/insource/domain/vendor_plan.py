@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from insource.api import conditions as c
@@ -14,6 +15,7 @@ from insource.domain.names import vendor_adapter_name
 from insource.domain.scheduling import first_trouble
 from insource.domain.snapshot import NO_PLAN, Event, Manifest, Plan, VendorSnapshot
 from insource.domain.status import worth_writing
+from insource.domain.vendor_models import Offer, models_offered, models_status, next_look_s, offers_of, used_models
 from insource.domain.workloads import differing
 
 RECHECK_S = 30.0
@@ -33,20 +35,33 @@ def plan_vendor(snapshot: VendorSnapshot) -> Plan:
         build_vendor_deployment(vendor, snapshot.settings),
     )
     applies = differing(wanted, children)
-    status = _status(snapshot)
-    again = RECHECK_S if snapshot.adapter.credentials_resolved is not True else None
+    users = used_models(vendor, snapshot.deployments, snapshot.unfit_deployments)
+    offers = offers_of(vendor, users, snapshot.adapter.models, snapshot.catalogue)
+    status = _status(snapshot, offers)
+    waits = (
+        RECHECK_S if snapshot.adapter.credentials_resolved is not True else None,
+        next_look_s(offers, snapshot.now),
+    )
+    again = min((wait for wait in waits if wait is not None), default=None)
     if not worth_writing(status, vendor.status, snapshot.now):
         return Plan(applies=applies, requeue_after_s=again)
     return Plan(applies=applies, status=status, events=_events(vendor.status, status), requeue_after_s=again)
 
 
-def _status(snapshot: VendorSnapshot) -> Manifest:
+def _status(snapshot: VendorSnapshot, offers: tuple[Offer, ...]) -> Manifest:
     vendor, before = snapshot.vendor, snapshot.vendor.status.get("conditions") or ()
     credentials = _credentials(snapshot, c.status_of(before, c.CREDENTIALS_RESOLVED))
-    conditions = c.render(
-        [*_summary(snapshot, credentials), credentials], previous=before, generation=vendor.generation, now=snapshot.now
-    )
-    return {"observedGeneration": vendor.generation, "conditions": conditions}
+    told = [*_summary(snapshot, credentials), credentials]
+    offered = models_offered(offers, snapshot.adapter.models, snapshot.now)
+    if offered is not None:
+        told.append(offered)
+    conditions = c.render(told, previous=before, generation=vendor.generation, now=snapshot.now)
+    models = models_status(offers)
+    return {
+        "observedGeneration": vendor.generation,
+        "conditions": conditions,
+        **({"models": models} if models else {}),
+    }
 
 
 def _credentials(snapshot: VendorSnapshot, before: str) -> Condition:
@@ -58,6 +73,8 @@ def _credentials(snapshot: VendorSnapshot, before: str) -> Condition:
         return Condition(c.CREDENTIALS_RESOLVED, c.FALSE, "CredentialsMissing", words)
     if known is None:
         return Condition(c.CREDENTIALS_RESOLVED, c.UNKNOWN, "NotReported", "the adapter has not reported yet")
+    if known and snapshot.adapter.credentials_message:
+        return Condition(c.CREDENTIALS_RESOLVED, c.TRUE, "LastGoodKey", snapshot.adapter.credentials_message)
     return Condition(c.CREDENTIALS_RESOLVED, c.TRUE, "Resolved", f'the adapter has the key of Secret "{secret.name}"')
 
 
@@ -75,6 +92,23 @@ def _summary(snapshot: VendorSnapshot, credentials: Condition) -> list[Condition
 
 
 def _events(previous: Any, new: Manifest) -> tuple[Event, ...]:
+    return *_of_readiness(previous, new), *_of_models(previous, new)
+
+
+def _of_models(previous: Any, new: Manifest) -> tuple[Event, ...]:
+    """One warning when a model's end comes in sight, and one for each way in which it gets worse, or is another."""
+    before = _found(previous.get("conditions") or ())
+    now = _found(new["conditions"])
+    if now.get("status") != c.FALSE or (before.get("status"), before.get("reason")) == (c.FALSE, now["reason"]):
+        return ()
+    return (Event("Warning", now["reason"], now["message"]),)
+
+
+def _found(conditions: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return next((item for item in conditions if item["type"] == c.MODELS_OFFERED), {})
+
+
+def _of_readiness(previous: Any, new: Manifest) -> tuple[Event, ...]:
     before = c.status_of(previous.get("conditions") or (), c.READY)
     ready = new["conditions"][0]
     if ready["status"] == before:

@@ -1,40 +1,36 @@
 """The vendor's meter and bill: one line per billed request, on disk before the answer is sent.
 
-Lines that are waiting share one fsync. After a crash the file is read back; a torn last line was never answered, and is
-cut off. Money is integer nano-dollars.
+A line has an item for each unit that it was billed in. Lines that are waiting share one fsync. After a crash the file
+is read back; a torn last line was never answered, and is cut off. Money is integer nano-dollars.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from insource.emulator.models import Model
+
 NANO = 1_000_000_000
-WHISPER_NANO_PER_S = 100_000
-"""whisper-1: 0.006 USD per minute, in seconds rounded up."""
 
 
 @dataclass(frozen=True)
-class TokenRates:
-    """Prices of a model that is billed by tokens, in nano-dollars each."""
+class Item:
+    """One unit of a line: `quantity` at `price_nano_usd` for each `per`."""
 
-    audio_in: int
-    text_in: int
-    text_out: int
-
-
-TOKEN_RATES = {
-    "gpt-4o-transcribe": TokenRates(audio_in=6_000, text_in=2_500, text_out=10_000),
-    "gpt-4o-mini-transcribe": TokenRates(audio_in=3_000, text_in=1_250, text_out=5_000),
-}
-AUDIO_TOKENS_PER_S = 10
-CHARACTERS_PER_TOKEN = 4
+    unit: str
+    quantity: int
+    price_nano_usd: int
+    per: int
+    nano_usd: int
+    """What it comes to: rounded once, half to even."""
 
 
 @dataclass(frozen=True)
@@ -42,49 +38,27 @@ class Line:
     """One billed request."""
 
     id: str
-    """Ours: the answer's `x-request-id`."""
+    """Ours: the answer's request id."""
     model: str
     seconds: int
-    """Audio, rounded up to whole seconds."""
+    """Audio that was heard, rounded up to whole seconds; 0 where none was."""
     nano_usd: int
+    """The sum of the items."""
     client_request_id: str = ""
-    """The caller's `X-Client-Request-Id`."""
+    """The caller's `X-Client-Request-Id` or `x-ms-client-request-id`."""
     caller_request_id: str = ""
     """The caller's `x-request-id`."""
     at: str = ""
+    path: str = ""
+    items: tuple[Item, ...] = ()
 
 
-def whole_seconds(samples: int, rate: int) -> int:
-    """Seconds as whisper-1 bills them: rounded up."""
-    return -(-samples // rate)
-
-
-def usage_of(model: str, seconds: int, audio_s: float, prompt: str, text: str) -> dict[str, Any]:
-    """The `usage` that the model reports: a duration for whisper-1, tokens for the others."""
-    if model not in TOKEN_RATES:
-        return {"type": "duration", "seconds": seconds}
-    audio_tokens = max(1, math.ceil(audio_s * AUDIO_TOKENS_PER_S))
-    text_tokens = math.ceil(len(prompt) / CHARACTERS_PER_TOKEN)
-    output_tokens = max(1, math.ceil(len(text) / CHARACTERS_PER_TOKEN))
-    return {
-        "type": "tokens",
-        "input_tokens": audio_tokens + text_tokens,
-        "input_token_details": {"text_tokens": text_tokens, "audio_tokens": audio_tokens},
-        "output_tokens": output_tokens,
-        "total_tokens": audio_tokens + text_tokens + output_tokens,
-    }
-
-
-def price_nano_usd(model: str, usage: dict[str, Any]) -> int:
-    """What `usage` costs, in nano-dollars."""
-    rates = TOKEN_RATES.get(model)
-    if rates is None:
-        return int(usage["seconds"]) * WHISPER_NANO_PER_S
-    details = usage["input_token_details"]
-    return int(
-        details["audio_tokens"] * rates.audio_in
-        + details["text_tokens"] * rates.text_in
-        + usage["output_tokens"] * rates.text_out
+def itemise(model: Model, quantities: Mapping[str, int]) -> tuple[Item, ...]:
+    """Each quantity at the model's price for it. Raises `KeyError` for a unit without one: nothing is sold at 0."""
+    return tuple(
+        Item(unit, quantity, price.nano_usd, price.per, price.of(quantity))
+        for unit, quantity in quantities.items()
+        for price in [model.prices[unit]]
     )
 
 
@@ -109,9 +83,14 @@ class Bill:
 
     def report(self) -> dict[str, Any]:
         """Body of `GET /emulator/meter`."""
+        units: Counter[str] = Counter()
+        for line in self.lines:
+            for item in line.items:
+                units[item.unit] += item.quantity
         return {
             "requests": len(self.lines),
             "seconds": sum(line.seconds for line in self.lines),
+            "units": dict(units),
             "bill_usd": usd(sum(line.nano_usd for line in self.lines)),
             "lines": [{**asdict(line), "usd": usd(line.nano_usd)} for line in self.lines],
         }
@@ -157,4 +136,8 @@ def _recover(path: Path) -> list[Line]:
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) != len(content):
         os.truncate(path, len(whole))
-    return [Line(**json.loads(text)) for text in whole.splitlines()]
+    return [_line(json.loads(text)) for text in whole.splitlines()]
+
+
+def _line(found: dict[str, Any]) -> Line:
+    return Line(**{**found, "items": tuple(Item(**item) for item in found.get("items", ()))})

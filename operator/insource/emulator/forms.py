@@ -1,60 +1,50 @@
-"""OpenAI's transcription request and answers, as its API reference and its recorded answers have them.
+"""OpenAI's transcription and translation requests and answers, as its API reference and its recorded answers have them.
 
 `whisper-1`: json, text, srt, vtt, verbose_json; `stream` is ignored. The gpt-4o family: json only, and `stream`.
+Only `whisper-1` translates; the engine behind it hears English and translates nothing.
 """
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass, field
-from typing import IO, Any, cast
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Any, Literal
 
-from aiohttp import BodyPartReader, web
+from aiohttp import web
 
 from insource.emulator.engine import Spoken
+from insource.emulator.errors import OpenAIError
+from insource.emulator.models import TRANSCRIBERS, Kind, Model
+from insource.emulator.parts import File, MalformedError, read_parts
+from insource.emulator.service import Answer
 
-WHISPER = "whisper-1"
 WHISPER_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
-GPT_MODELS = ("gpt-4o-transcribe", "gpt-4o-mini-transcribe")
-MODELS = (WHISPER, *GPT_MODELS)
+NOT_TRANSLATED = ("language", "stream", "timestamp_granularities[]", "timestamp_granularities", "include[]")
+"""Fields that the translation endpoint does not have."""
+REPEATED = ("timestamp_granularities[]", "timestamp_granularities", "include[]", "languages[]", "keywords[]")
 EXTENSIONS = ("flac", "m4a", "mp3", "mp4", "mpeg", "mpga", "oga", "ogg", "wav", "webm")
 MAX_FILE_BYTES = 26_214_400
 LONGEST_PAUSE_S = 0.6
 """A longer silence between words begins a new segment."""
 
 
-class OpenAIError(Exception):
-    """An answer in OpenAI's error shape."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int = 400,
-        type: str = "invalid_request_error",
-        param: str | None = None,
-        code: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = headers or {}
-        self.body = {"error": {"message": message, "type": type, "param": param, "code": code}}
-
-
-@dataclass
+@dataclass(frozen=True)
 class Form:
-    """A transcription request. `audio` is an open temporary file: close it."""
+    """A request."""
 
-    audio: IO[bytes]
-    file_name: str | None = None
-    size: int = 0
-    fields: dict[str, str] = field(default_factory=dict)
-    granularities: list[str] = field(default_factory=list)
+    fields: dict[str, str]
+    granularities: list[str]
+    file: File | None
+    """Close it."""
+    whisper: bool
+    task: Literal["transcribe", "translate"]
 
     @property
-    def model(self) -> str:
-        return self.fields.get("model", "")
+    def audio(self) -> IO[bytes]:
+        """The content of the file, which a checked form has."""
+        assert self.file is not None
+        return self.file.content
 
     @property
     def response_format(self) -> str:
@@ -62,63 +52,53 @@ class Form:
 
     @property
     def stream(self) -> bool:
-        return self.model in GPT_MODELS and self.fields.get("stream", "").lower() in ("true", "1")
+        return not self.whisper and self.fields.get("stream", "").lower() in ("true", "1")
 
 
-async def read_form(request: web.Request) -> Form:
+Find = Callable[[str, tuple[Kind, ...]], Model]
+"""The model of a name, if it is of one of these kinds. Raises `VendorError`."""
+
+
+async def read_form(request: web.Request, find: Find, task: Literal["transcribe", "translate"]) -> tuple[Form, Model]:
     """Read and check a request. Raises `OpenAIError`."""
     if request.content_type != "multipart/form-data":
         raise OpenAIError("you must provide a model parameter")
-    form = Form(cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=1 << 20)))  # noqa: SIM115
     try:
-        await _read(request, form)
+        parts = await read_parts(request, ("file",), limit=MAX_FILE_BYTES, most=1, repeated=REPEATED)
+    except MalformedError as error:
+        raise OpenAIError(f"Could not parse multipart form: {error}") from error
+    try:
+        granularities = [text for name in REPEATED[:2] for text in parts.lists.get(name, [])]
+        fields = {**{name: texts[-1] for name, texts in parts.lists.items()}, **parts.fields}
+        model = find(fields.get("model", ""), ("whisper",) if task == "translate" else TRANSCRIBERS)
+        form = Form(fields, granularities, parts.files[0] if parts.files else None, model.kind == "whisper", task)
         _check(form)
     except BaseException:
-        form.audio.close()
+        parts.close()
         raise
-    form.audio.seek(0)
-    return form
-
-
-async def _read(request: web.Request, form: Form) -> None:
-    try:
-        async for part in await request.multipart():
-            if not isinstance(part, BodyPartReader):
-                raise OpenAIError("Could not parse multipart form")
-            if part.name == "file":
-                form.file_name = part.filename or ""
-                while chunk := await part.read_chunk(1 << 18):
-                    form.size += len(chunk)
-                    if form.size <= MAX_FILE_BYTES:
-                        form.audio.write(chunk)
-            elif part.name in ("timestamp_granularities[]", "timestamp_granularities"):
-                form.granularities.append(await part.text())
-            else:
-                form.fields[part.name or ""] = await part.text()
-    except ValueError as error:
-        raise OpenAIError("Could not parse multipart form") from error
+    return form, model
 
 
 def _check(form: Form) -> None:
-    if not form.model:
-        raise OpenAIError("you must provide a model parameter")
-    if form.model not in MODELS:
-        message = f"The model `{form.model}` does not exist or you do not have access to it."
-        raise OpenAIError(message, status=404, code="model_not_found")
-    if form.file_name is None:
+    if form.task == "translate":
+        for name in NOT_TRANSLATED:
+            if name in form.fields:
+                raise OpenAIError(f"Unrecognized request argument supplied: {name}", param=name)
+    if form.file is None:
         raise OpenAIError("Field required", param="file", code="missing_required_parameter")
-    if form.size > MAX_FILE_BYTES:
-        message = f"Maximum content size limit ({MAX_FILE_BYTES}) exceeded ({form.size} bytes read)"
+    if form.file.size > MAX_FILE_BYTES:
+        message = f"Maximum content size limit ({MAX_FILE_BYTES}) exceeded ({form.file.size} bytes read)"
         raise OpenAIError(message, status=413, type="server_error")
-    if form.file_name.rpartition(".")[2].lower() not in EXTENSIONS:
+    if form.file.file_name.rpartition(".")[2].lower() not in EXTENSIONS:
         raise OpenAIError(f"Unrecognized file format. Supported formats: {list(EXTENSIONS)}", param="file")
-    allowed = WHISPER_FORMATS if form.model == WHISPER else ("json",)
+    allowed = WHISPER_FORMATS if form.whisper else ("json",)
     if form.response_format not in allowed:
-        if form.model == WHISPER:
+        if form.whisper:
             message = f"Invalid value: '{form.response_format}'. Supported values are: {_quoted(allowed)}."
             raise OpenAIError(message, param="response_format", code="invalid_value")
         message = (
-            f"response_format '{form.response_format}' is not compatible with model '{form.model}'. Use 'json' instead."
+            f"response_format '{form.response_format}' is not compatible with model '{form.fields.get('model', '')}'. "
+            "Use 'json' instead."
         )
         raise OpenAIError(message, param="response_format", code="unsupported_value")
     if form.granularities and form.response_format != "verbose_json":
@@ -161,22 +141,29 @@ def segments_of(words: list[Spoken]) -> list[list[Spoken]]:
     return segments
 
 
-def render(form: Form, words: list[Spoken], seconds: float, usage: dict[str, Any]) -> web.Response:
-    """The answer in the form that was asked for; text, srt and vtt carry no usage."""
+def render(form: Form, words: list[Spoken], seconds: float, usage: dict[str, Any]) -> Answer:
+    """The answer in the form that was asked for; text, srt and vtt carry no usage, and no translation does."""
     segments = segments_of(words)
     match form.response_format:
         case "text":
-            return web.Response(text=text_of(words) + "\n")
+            return _plain(text_of(words) + "\n")
         case "srt":
             cues = [f"{n}\n{_span(s, ',')}\n{text_of(s)}\n\n" for n, s in enumerate(segments, 1)]
-            return web.Response(text="".join(cues))
+            return _plain("".join(cues))
         case "vtt":
             cues = [f"{_span(s, '.')}\n{text_of(s)}\n\n" for s in segments]
-            return web.Response(text="WEBVTT\n\n" + "".join(cues))
+            return _plain("WEBVTT\n\n" + "".join(cues))
         case "verbose_json":
-            return web.json_response(_verbose(form, words, segments, seconds, usage))
+            body = _verbose(form, words, segments, seconds, usage)
         case _:
-            return web.json_response({"text": text_of(words), "usage": usage})
+            body = {"text": text_of(words), "usage": usage}
+    if form.task == "translate":
+        del body["usage"]
+    return Answer(json.dumps(body).encode())
+
+
+def _plain(text: str) -> Answer:
+    return Answer(text.encode(), "text/plain; charset=utf-8")
 
 
 def stream_events(words: list[Spoken], usage: dict[str, Any]) -> list[dict[str, Any]]:
@@ -192,7 +179,7 @@ def _verbose(
     form: Form, words: list[Spoken], segments: list[list[Spoken]], seconds: float, usage: dict[str, Any]
 ) -> dict[str, Any]:
     body: dict[str, Any] = {
-        "task": "transcribe",
+        "task": form.task,
         "language": "english",
         "duration": round(seconds, 2),
         "text": text_of(words),

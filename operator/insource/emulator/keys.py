@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from pathlib import Path
 
-from insource.emulator.forms import OpenAIError
+from insource.emulator.errors import OpenAIError
 
 KEYS_PAGE = "https://platform.openai.com/account/api-keys"
 MISSING = (
@@ -21,10 +21,21 @@ def authenticate(authorization: str, key_file: Path) -> None:
     key = key.strip()
     if scheme.lower() != "bearer" or not key:
         raise OpenAIError(MISSING, status=401)
+    if not is_accepted(key, key_file):
+        raise incorrect(key)
+
+
+def is_accepted(key: str, key_file: Path) -> bool:
+    """Is `key` a line of `key_file`?"""
+    given = key.encode("utf-8", "surrogateescape")
     accepted = key_file.read_text(encoding="utf-8").split()
-    if not any(hmac.compare_digest(key.encode(), one.encode()) for one in accepted):
-        message = f"Incorrect API key provided: {masked(key)}. You can find your API key at {KEYS_PAGE}."
-        raise OpenAIError(message, status=401, code="invalid_api_key")
+    return any(hmac.compare_digest(given, one.encode()) for one in accepted)
+
+
+def incorrect(key: str) -> OpenAIError:
+    """What OpenAI says to a key that it does not know."""
+    message = f"Incorrect API key provided: {masked(key)}. You can find your API key at {KEYS_PAGE}."
+    return OpenAIError(message, status=401, code="invalid_api_key")
 
 
 def masked(key: str) -> str:

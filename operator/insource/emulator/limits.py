@@ -19,16 +19,19 @@ class Verdict:
     """Until one request would be admitted."""
 
     def headers(self) -> dict[str, str]:
-        """`x-ratelimit-*`, and on a refusal `retry-after` in whole seconds."""
-        headers = {
+        """`x-ratelimit-*`."""
+        return {
             "x-ratelimit-limit-requests": str(self.limit),
             "x-ratelimit-remaining-requests": str(self.remaining),
             "x-ratelimit-reset-requests": duration_text(self.reset_s),
         }
-        if not self.admitted:
-            headers["retry-after"] = str(max(1, math.ceil(self.retry_after_s)))
-            headers["retry-after-ms"] = str(math.ceil(self.retry_after_s * 1000))
-        return headers
+
+    def retry_headers(self) -> dict[str, str]:
+        """Of a refusal: `retry-after` in whole seconds, and `retry-after-ms`."""
+        return {
+            "retry-after": str(max(1, math.ceil(self.retry_after_s))),
+            "retry-after-ms": str(math.ceil(self.retry_after_s * 1000)),
+        }
 
 
 class RequestBucket:

@@ -11,14 +11,16 @@ class UndecodableError(Exception):
     """The upload is not audio."""
 
 
-def decode_pcm(audio: IO[bytes]) -> bytes:
-    """Signed 16-bit little-endian mono samples at `RATE`. Raises `UndecodableError`."""
+def decode_pcm(audio: IO[bytes], containers: tuple[str, ...] = ()) -> bytes:
+    """Signed 16-bit little-endian mono samples at `RATE`. Raises `UndecodableError`, also for other `containers`."""
     import av
 
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     pcm = bytearray()
     try:
         with av.open(audio, mode="r", metadata_errors="ignore") as container:
+            if containers and container.format.name not in containers:
+                raise UndecodableError(f"{container.format.name} is not taken")
             if not container.streams.audio:
                 raise UndecodableError("no audio stream")
             frames = container.decode(audio=0)

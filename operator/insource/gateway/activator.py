@@ -1,6 +1,6 @@
 """The last rung of the ladder: holds a request that no backend can take, and sends it again when one can.
 
-Envoy brings such a request to `hold.sock`; it goes back in by `reentry.sock`, marked `x-insource-hop: hold`. Waiting
+Envoy brings such a request to `hold.sock`; it goes back in by `reentry`, marked `x-insource-hop: hold`. Waiting
 ends when a backend appears in the view, or by probing with back-off: only the oldest request of a deployment probes,
 so that a full deployment is not flooded. Knows nothing of pods.
 """
@@ -19,10 +19,9 @@ import aiohttp
 import orjson
 import structlog
 from aiohttp import web
-from multidict import CIMultiDict
-from yarl import URL
 
 from insource.env import Env
+from insource.gateway.reentry import Reentry, relay
 from insource.gateway.render.clusters import FAILURES
 from insource.gateway.spool import Spool, SpoolBudget, SpoolFull
 from insource.gateway.view import HOLD, DeploymentKey, DeploymentView
@@ -37,15 +36,8 @@ MOST_FAILURES = FAILURES
 less often than it takes Envoy to find that an address fails: by then, the request meets another one."""
 DEADLINE_MARGIN = 0.05
 """The share of the request's time-out that is kept for saying that it was not served."""
-NOT_FORWARDED = frozenset(
-    {"host", "connection", "content-length", "transfer-encoding", "keep-alive", "x-envoy-attempt-count", "expect"}
-    | {"x-forwarded-for", "x-forwarded-proto", "x-envoy-internal", headers.HOP, headers.TOKEN}
-)
-NOT_RETURNED = frozenset(
-    {"connection", "transfer-encoding", "keep-alive", "content-length", "server", "date"}
-    # Note: it would be counted as this activator's own.
-    | {headers.OUTCOME}
-)
+LAST_WORD = {"x-envoy-ratelimited": "true"}
+"""Keeps Envoy from bringing the request here again; clients do not see it."""
 _log = structlog.get_logger(__name__)
 
 
@@ -84,7 +76,7 @@ class Activator:
     def __init__(
         self,
         view: Callable[[DeploymentKey], DeploymentView | None],
-        reentry: Path,
+        reentry: Reentry,
         spool_dir: Path,
         env: Env,
         limits: HoldLimits = HoldLimits(),
@@ -106,23 +98,13 @@ class Activator:
         self.forwarding: Counter[str] = Counter()
         """Of these, the ones that are in Envoy a second time."""
         self.refused_total = 0
-        self._session = aiohttp.ClientSession(
-            "http://reentry",
-            connector=aiohttp.UnixConnector(str(reentry), limit=0, force_close=True),
-            timeout=aiohttp.ClientTimeout(total=None),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._reentry = reentry
 
     def application(self) -> web.Application:
         """To be run with `handler_cancellation`, so that a client that leaves ends its request here."""
         app = web.Application(client_max_size=0)
         app.router.add_route("*", "/{path:.*}", self.handle)
         return app
-
-    async def close(self) -> None:
-        """Let go of the connections."""
-        await self._session.close()
 
     def backends_changed(self, key: DeploymentKey) -> None:
         """The deployment's endpoints are others now: whoever waits first may try at once, and those who failed too."""
@@ -182,7 +164,7 @@ class Activator:
                         self._rest(key, turn)
                     if answer is not None and (not _may_wait(answer) or failures >= MOST_FAILURES):
                         self._step_aside(key, turn)
-                        return await _relay(request, answer)
+                        return await relay(request, answer, LAST_WORD)
                     self._flowing.discard(key)
                     if answer is not None:
                         answer.close()
@@ -222,20 +204,12 @@ class Activator:
             sending.cancel()
 
     async def _send(self, request: web.Request, spool: Spool, rungs: int, hop: str) -> aiohttp.ClientResponse | None:
-        outgoing = {name: value for name, value in request.headers.items() if name.lower() not in NOT_FORWARDED}
-        outgoing[headers.HOP] = hop
         # One retry per rung that has a backend: the ladder then ends above this activator, and we see why.
-        outgoing["x-envoy-max-retries"] = str(rungs - 1)
-        outgoing["content-length"] = str(spool.size)
-        path = f"/{request.headers[headers.NAMESPACE]}/{request.headers[headers.DEPLOYMENT]}{request.raw_path}"
+        limit = {"x-envoy-max-retries": str(rungs - 1)}
+        key = DeploymentKey(request.headers[headers.NAMESPACE], request.headers[headers.DEPLOYMENT])
+        body = spool.chunks() if spool.size else None
         try:
-            return await self._session.request(
-                request.method,
-                URL(path, encoded=True),
-                data=spool.chunks() if spool.size else None,
-                headers=outgoing,
-                allow_redirects=False,
-            )
+            return await self._reentry.send(request, key, hop, body, spool.size, limit)
         except (aiohttp.ClientError, OSError) as error:
             _log.warning("reentry_failed", error=type(error).__name__)
             return None
@@ -295,8 +269,7 @@ class Activator:
     def _refuse(self, request: web.Request, message: str) -> web.Response:
         self.refused_total += 1
         body = orjson.dumps(error_body(message, type="server_error", code="no_capacity"))
-        answer_headers = {"retry-after": str(self._limits.retry_after_s), "x-envoy-ratelimited": "true"}
-        # Note: that header keeps Envoy from bringing the request here again; clients do not see it.
+        answer_headers = {"retry-after": str(self._limits.retry_after_s), **LAST_WORD}
         response = web.Response(status=503, body=body, content_type="application/json", headers=answer_headers)
         if request.can_read_body and not request.content.at_eof():
             response.force_close()
@@ -307,9 +280,12 @@ def hop_name(request: web.Request, tries: int) -> str:
     """`hold-<attempt that came here>-<try>`: Envoy numbers the attempts of each re-entry from 1 again.
 
     With the same name twice, two attempts would have one id, and the ledger would drop the usage of the second. The
-    first number tells apart what came here again after this process was killed.
+    first number tells apart what came here again after this process was killed; a request that came by name keeps the
+    name of that hop, too, which does the same for it.
     """
-    return f"{HOLD}-{request.headers.get(headers.ATTEMPT_COUNT, '0')[:6]}-{tries}"
+    hop = f"{HOLD}-{request.headers.get(headers.ATTEMPT_COUNT, '0')[:6]}-{tries}"
+    before = request.headers.get(headers.HOP, "")
+    return f"{hop}-{before}" if before else hop
 
 
 def _is_failure(answer: aiohttp.ClientResponse | None) -> bool:
@@ -327,26 +303,3 @@ def _is_empty(answer: aiohttp.ClientResponse) -> bool:
 def _may_wait(answer: aiohttp.ClientResponse) -> bool:
     """True if the request may be sent once more."""
     return answer.headers.get(headers.OUTCOME, "") in PATIENT or answer.status == 503
-
-
-async def _relay(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-    """The backend's answer, as it comes."""
-    kept = [(name, value) for name, value in answer.headers.items() if name.lower() not in NOT_RETURNED]
-    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=CIMultiDict(kept))
-    if answer.content_length is not None:
-        response.content_length = answer.content_length
-    # Envoy must not send it round again: this was the last word.
-    response.headers["x-envoy-ratelimited"] = "true"
-    try:
-        await response.prepare(request)
-        async for chunk in answer.content.iter_any():
-            await response.write(chunk)
-    except aiohttp.ClientError:
-        # The body broke off: break ours off too, so that the client does not take half of it for the whole.
-        if request.transport is not None:
-            request.transport.abort()
-        return response
-    finally:
-        answer.close()
-    await response.write_eof()
-    return response

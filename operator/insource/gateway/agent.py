@@ -26,13 +26,16 @@ from insource.gateway.envoy_admin import EnvoyAdmin
 from insource.gateway.follower import Follower
 from insource.gateway.ledger_client import LedgerClient
 from insource.gateway.paths import GatewayPaths
+from insource.gateway.plain import PlainServer
 from insource.gateway.publication import Publication
-from insource.gateway.render.resources import render_readiness
+from insource.gateway.reentry import Reentry
+from insource.gateway.render.resources import render_plain, render_readiness
 from insource.gateway.settings import AgentSettings
 from insource.gateway.shipping import Shipper
+from insource.gateway.sockets import served
 from insource.gateway.sources import KubeSource, Source
 from insource.gateway.view import DeploymentKey
-from insource.kube.aiohttp_client import connect
+from insource.kube.client import connect
 from insource.wire.gateway import Applied, DeploymentSignals, Evidence, Signals
 
 HOUSEKEEPING_S = 1.0
@@ -67,9 +70,11 @@ class Agent:
             active=self._envoy.active_by_deployment,
             removed=lambda key: self._evidence.forget(str(key)),
         )
-        self._activator = Activator(
-            self._publication.view, self._paths.reentry_socket, self._paths.spool, env, settings.hold
-        )
+        self._reentry = Reentry(self._paths.reentry_socket)
+        self._activator = Activator(self._publication.view, self._reentry, self._paths.spool, env, settings.hold)
+        self._plain = PlainServer(self._publication.directory, self._reentry, self._paths.spool, settings.plain)
+        self._way_to_plain = render_plain(str(self._paths.plain_socket))
+        self._configuration.put(self._way_to_plain)
         self._draining = False
         self._arrivals: dict[str, int] = {}
         self._lost_bytes = 0
@@ -82,8 +87,12 @@ class Agent:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._envoy.close)
             stack.push_async_callback(self._ledger.close)
-            stack.push_async_callback(self._activator.close)
-            await stack.enter_async_context(self._hold_server())
+            stack.push_async_callback(self._reentry.close)
+            for application, socket in (
+                (self._activator.application(), self._paths.hold_socket),
+                (self._plain.application(), self._paths.plain_socket),
+            ):
+                await stack.enter_async_context(served(application, socket))
             await stack.enter_async_context(self._admin_server())
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._publication.run())
@@ -109,18 +118,6 @@ class Agent:
         finally:
             self._configuration.hang_up()
             await server.stop(0.5)
-
-    @asynccontextmanager
-    async def _hold_server(self) -> AsyncIterator[None]:
-        self._paths.hold_socket.unlink(missing_ok=True)
-        runner = web.AppRunner(self._activator.application(), handler_cancellation=True, access_log=None)
-        await runner.setup()
-        try:
-            await web.UnixSite(runner, str(self._paths.hold_socket)).start()
-            self._paths.hold_socket.chmod(0o600)
-            yield
-        finally:
-            await runner.cleanup()
 
     @asynccontextmanager
     async def _admin_server(self) -> AsyncIterator[None]:
@@ -181,6 +178,8 @@ class Agent:
         gauge("refusals_total", "resources that Envoy refused", self._applications.refusals_total)
         gauge("held", "requests at the activator", self._activator.held.total())
         gauge("hold_refused_total", "requests that the activator refused", self._activator.refused_total)
+        gauge("by_name", "requests by model name under way", self._plain.under_way)
+        gauge("by_name_refused_total", "requests by model name that the agent refused", self._plain.refused_total)
         gauge("sightings_shipped_total", "attempts acknowledged by the ledger", self._sightings.shipped_total)
         gauge("sightings_failures_total", "batches that the ledger did not take", self._ledger.failures_total)
         gauge("sightings_conflicts_total", "attempts told twice, differently", self._ledger.conflicts_total)
@@ -217,8 +216,14 @@ class Agent:
                 return "Envoy is not ready"
         except _AWAY:
             return "Envoy does not answer"
+        if not self._plain_applied():
+            return "plain /v1 is not applied yet"
         pending = self._applications.pending()
         return f"{pending} deployments are not applied yet" if pending else ""
+
+    def _plain_applied(self) -> bool:
+        held = self._applications.acknowledged
+        return all(held(each.identity) == each.version for each in self._way_to_plain)
 
     async def outlive_envoy(self) -> None:
         """Our pod ends: stay until Envoy has ended, its log is read to the end, and the ledger has all of it.
@@ -248,6 +253,7 @@ class Agent:
                         self._publication.complete
                         and self._configuration.connected
                         and not self._configuration.announced
+                        and self._plain_applied()
                         and not self._applications.pending()
                     )
                 )
@@ -323,7 +329,13 @@ async def until_signal(
             task.cancel()
             return
         last.append(loop.create_task(farewell()))
-        last[0].add_done_callback(lambda _: task.cancel())
+        last[0].add_done_callback(leave)
+
+    def leave(said: asyncio.Task[None]) -> None:
+        task.cancel()
+        error = None if said.cancelled() else said.exception()
+        if error is not None:
+            _log.error("farewell_failed", error=f"{type(error).__name__}: {error}")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)

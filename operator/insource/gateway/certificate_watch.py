@@ -34,18 +34,20 @@ class CertificateWatch:
             return
         self._due = now + LOOK_S
         found = await self._envoy.certificates()
-        self.certificate = min(found, key=lambda each: each.expires, default=None)
-        if self.certificate is None:
+        certificate = min(found, key=lambda each: each.expires, default=None)
+        refused = await self._envoy.certificates_refused() if certificate else 0
+        # No await from here on: what a scrape shows has been told, too.
+        self.certificate = certificate
+        if certificate is None:
             return
-        refused = await self._envoy.certificates_refused()
         if refused > self.refused_total:
             _log.error(
                 "certificate_refused",
                 reason="tls.crt and tls.key are missing, incomplete or no pair; the ones before are served on",
-                serving=self.certificate.serial,
+                serving=certificate.serial,
             )
         self.refused_total = refused
-        self._tell_expiry(self.certificate)
+        self._tell_expiry(certificate)
 
     def expiry_s(self) -> float:
         """Seconds until the certificate expires; negative once it has."""

@@ -18,6 +18,8 @@ from insource.gateway.render.tls import secrets_file
 
 DRAIN_TIME_S = 7200
 """Longer than any request: the re-entry socket closes after it, and held requests still need it."""
+HEAP_SHARE = 0.9
+"""Of the memory limit: the rest is for the program itself, its threads and the kernel's buffers."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class EnvoySettings:
     concurrency: int = 2
     """Worker threads."""
     upload_timeout_s: int = 600
-    max_heap_bytes: int = 0
+    memory_limit_bytes: int = 0
+    """What this process may use before it is killed. New requests are refused before that; 0: there is no limit."""
     node: str = "gateway"
     tls_dir: Path | None = None
     """Folder of a mounted Secret with tls.crt and tls.key; None: plain HTTP."""
@@ -76,7 +79,7 @@ def write_configuration(settings: EnvoySettings, env: Env) -> list[str]:
             ads_socket=str(paths.ads_socket),
             admin_socket=str(paths.admin_socket),
             listeners_file=str(paths.listeners),
-            max_heap_bytes=settings.max_heap_bytes,
+            max_heap_bytes=int(settings.memory_limit_bytes * HEAP_SHARE),
         )
     )
     _write(paths.bootstrap, document)

@@ -1,6 +1,7 @@
 """Cumulative counters of attempts, by deployment, revision, role and outcome, with latencies. No I/O.
 
-What judgements rest on: attempts of the agent's own re-entry, and those at its activator, are left out.
+What judgements rest on: attempts of the activator's re-entry, and those at it, are left out. A request that was sent in
+by its model's name is the client's own, but only in its first hop: a later one is the agent's second try.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from insource.gateway.joining import Decided
 from insource.gateway.log_lines import Line, Request
-from insource.gateway.view import HOLD
+from insource.gateway.view import HOLD, NAME
 from insource.wire.gateway import Count, Evidence, LatencyHistogram
 from insource.wire.vocabulary import Outcome, Role
 
@@ -21,6 +22,7 @@ BOUNDS_MS = (5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3
 
 Side = tuple[str, str, str, str]
 """(deployment, backend, revision, role)."""
+FIRST_BY_NAME = f"{NAME}-1"
 SPILL, OK = Role.SPILL.value, Outcome.OK.value
 
 
@@ -51,7 +53,7 @@ class Counters:
             role = attempt.role
             if role == SPILL:
                 self._spilled[attempt.deployment] += 1
-            if attempt.hop or role == HOLD or not role:
+            if attempt.hop not in ("", FIRST_BY_NAME) or role == HOLD or not role:
                 continue
             side: Side = attempt[3:7]
             counts = self._counts.get((side, outcome))
@@ -64,12 +66,15 @@ class Counters:
                     self._latency(side).add(attempt.duration_ms)
 
     def finish(self, lines: Iterable[Line]) -> None:
-        """Clients' requests that are over. Those that were refused before any attempt do not count as arrivals."""
+        """Clients' requests that are over, those sent in by name among them: their own line names no deployment.
+
+        Those that were refused before any attempt do not count as arrivals.
+        """
         finished = self._finished
         for line in lines:
             if type(line) is Request:
                 last = line.last
-                if last.number and last.deployment and not last.hop:
+                if last.number and last.deployment and not last.hop.startswith(HOLD):
                     finished[last.deployment] = finished.get(last.deployment, 0) + 1
 
     def forget(self, deployment: str) -> None:

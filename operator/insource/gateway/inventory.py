@@ -84,6 +84,8 @@ class Inventory:
             clients=self._clients_of(routing),
             request_timeout_s=routing.request_timeout_s,
             max_body_bytes=routing.max_body_bytes,
+            served_names=routing.served_names,
+            created=routing.created,
         )
 
     def client_keys(self) -> tuple[tuple[ClientKey, ...], tuple[str, ...]]:
@@ -92,11 +94,14 @@ class Inventory:
         A key that two clients claim names neither: all but the first Secret by name are left out.
         """
         owners: dict[str, str] = {}
+        namespaces: defaultdict[str, set[str]] = defaultdict(set)
         duplicates = []
         for (_, name), secret in sorted(self._clients.items()):
             if owners.setdefault(secret.key, secret.client) != secret.client:
                 duplicates.append(name)
-        return tuple(ClientKey(client, key) for key, client in owners.items()), tuple(duplicates)
+            namespaces[secret.client].update(secret.namespaces)
+        keys = (ClientKey(client, key, tuple(sorted(namespaces[client]))) for key, client in owners.items())
+        return tuple(keys), tuple(duplicates)
 
     def _clients_of(self, routing: Routing) -> tuple[str, ...]:
         return tuple(sorted({each.client for each in self._clients.values() if routing.admits(each)}))

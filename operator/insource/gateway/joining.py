@@ -45,6 +45,8 @@ class Joiner:
             attempt = line.last if isinstance(line, Request) else line
             if attempt.boot != self._boot:
                 self._rebooted(attempt.boot, decided)
+            if not attempt.deployment:
+                continue  # at the agent, on its way to be sent in again by name
             if attempt is line:
                 self._attempt(attempt, decided)
             else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +15,11 @@ from insource.api.meta import (
     LABEL_REVISION,
     LABEL_VENDOR,
 )
+from insource.domain.served_names import ANY, Admission, admissions_of
 from insource.gateway.view import DeploymentKey
+from insource.wire.paths import is_plain
 
 Object = dict[str, Any]
-ANY = "*"
-"""In `spec.access.clients`: everybody who has a key."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,12 @@ class Routing:
     """(backend, Vendor)."""
     request_timeout_s: int
     max_body_bytes: int
-    access: tuple[tuple[str, str], ...] = ()
-    """(namespace, client) of `spec.access.clients`, either of them may be `*`; empty: the namespace's own clients."""
+    access: tuple[Admission, ...]
+    served_names: tuple[str, ...] = ()
+    created: str = ""
 
     def admits(self, client: ClientSecret) -> bool:
         """Whether this client may call."""
-        if not self.access:
-            return self.key.namespace in client.namespaces
         return any(
             name in (ANY, client.client) and (namespace == ANY or namespace in client.namespaces)
             for namespace, name in self.access
@@ -97,11 +95,12 @@ class ClientSecret:
 
 
 def read_routing(obj: Object) -> Routing | None:
-    """None while the operator has not yet decided where traffic goes."""
+    """None while the operator has not yet decided where traffic goes, or if plain `/v1` takes its path."""
     traffic = (obj.get("status") or {}).get("traffic")
-    if not traffic:
-        return None
     metadata = obj["metadata"]
+    if not traffic or is_plain(metadata["namespace"], metadata["name"]):
+        return None
+    spec = obj.get("spec") or {}
     rescue = traffic.get("rescue")
     spill = traffic.get("spill") or {}
     return Routing(
@@ -118,20 +117,10 @@ def read_routing(obj: Object) -> Routing | None:
         vendors=tuple(sorted((backend, v["name"]) for backend, v in (traffic.get("vendors") or {}).items())),
         request_timeout_s=int(traffic.get("requestTimeoutSeconds", 600)),
         max_body_bytes=int(traffic.get("maxBodyBytes", 32 << 20)),
-        access=_access(metadata["namespace"], ((obj.get("spec") or {}).get("access") or {}).get("clients") or ()),
+        access=admissions_of(metadata["namespace"], (spec.get("access") or {}).get("clients") or ()),
+        served_names=tuple(spec.get("servedNames") or ()),
+        created=str(metadata.get("creationTimestamp") or ""),
     )
-
-
-def _access(own: str, clients: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """`*` is everybody; a name without a namespace is a client of the deployment's own namespace."""
-    return tuple(sorted({_admission(own, each) for each in clients}))
-
-
-def _admission(own: str, listed: str) -> tuple[str, str]:
-    if listed == ANY:
-        return (ANY, ANY)
-    namespace, slash, name = listed.partition("/")
-    return (namespace, name) if slash else (own, listed)
 
 
 def read_slice(obj: Object) -> Slice | None:

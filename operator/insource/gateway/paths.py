@@ -45,6 +45,11 @@ class GatewayPaths:
         return self.run_dir / "hold.sock"
 
     @property
+    def plain_socket(self) -> Path:
+        """Where Envoy brings plain `/v1/...`."""
+        return self.run_dir / "plain.sock"
+
+    @property
     def access_log(self) -> Path:
         return self.state_dir / "access.log"
 

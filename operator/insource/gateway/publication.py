@@ -11,6 +11,7 @@ from insource.domain.identity import gateway_token
 from insource.env import Env
 from insource.gateway.ads import Configuration
 from insource.gateway.application import Applications
+from insource.gateway.directory import Directory
 from insource.gateway.paths import GatewayPaths
 from insource.gateway.render import names
 from insource.gateway.render.resources import render_deployment, render_key_list
@@ -49,6 +50,8 @@ class Publication:
         self._active = active
         self._removed = removed
         self._views: dict[DeploymentKey, DeploymentView] = {}
+        self.directory = Directory()
+        """Who answers to which name."""
         self._saved: dict[DeploymentKey, bytes] = {}
         """Each view as the snapshot has it: with many deployments, making all of them anew would stop the loop."""
         self._keys: tuple[ClientKey, ...] = ()
@@ -131,6 +134,7 @@ class Publication:
 
     def _put_keys(self, keys: tuple[ClientKey, ...]) -> None:
         self._keys = keys
+        self.directory.set_keys(keys)
         self._configuration.put([render_key_list(keys)])
 
     def _put(self, view: DeploymentView) -> None:
@@ -142,6 +146,7 @@ class Publication:
             self._tokens[namespace] = gateway_token(self._master, namespace)
         resources = render_deployment(view, self._tokens[namespace], str(self._paths.hold_socket))
         self._views[view.key] = view
+        self.directory.put(view)
         self._saved[view.key] = deployment_bytes(view)
         self._configuration.put(resources)
         self._applications.desire(view, resources)
@@ -151,6 +156,7 @@ class Publication:
         if view is None:
             return
         del self._saved[key]
+        self.directory.remove(key)
         self._applications.forget(key)
         self._configuration.remove([(names.SCOPE, names.scope_name(key))])
         task = asyncio.get_running_loop().create_task(self._take_away(key, view.request_timeout_s))

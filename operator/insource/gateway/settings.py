@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from insource.gateway.activator import HoldLimits
+from insource.gateway.plain import PlainLimits
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,4 @@ class AgentSettings:
     fresh_within_s: float = 3.0
     """How long Envoy waits for the API server's present state before it is given the last snapshot."""
     hold: HoldLimits = field(default_factory=HoldLimits)
+    plain: PlainLimits = field(default_factory=PlainLimits)

@@ -47,7 +47,9 @@ def load_snapshot(path: Path) -> GatewayView | None:
             return None
         return GatewayView(
             deployments=tuple(_deployment(each) for each in document["deployments"]),
-            keys=tuple(ClientKey(**each) for each in document["keys"]),
+            keys=tuple(
+                ClientKey(**{**each, "namespaces": tuple(each.get("namespaces", ()))}) for each in document["keys"]
+            ),
         )
     except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
@@ -61,6 +63,7 @@ def _deployment(document: dict[str, Any]) -> DeploymentView:
             **pools,
             "key": DeploymentKey(**document["key"]),
             "clients": tuple(document["clients"]),
+            "served_names": tuple(document.get("served_names", ())),
         }
     )
 

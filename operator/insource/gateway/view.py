@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from insource.domain.served_names import Claim
 from insource.wire.vocabulary import BackendKind, Role
 
+NAME = "name"
+"""How the hops of requests begin that the agent sends in again by the name of their model."""
 HOLD = "hold"
 """The role of the agent's own activator. Not an adapter's role: nothing is consumed there."""
 
@@ -64,6 +67,15 @@ class DeploymentView:
     """Names of the clients that may call it, sorted. Empty admits nobody."""
     request_timeout_s: int = 600
     max_body_bytes: int = 32 << 20
+    served_names: tuple[str, ...] = ()
+    """What clients may send as `model` on plain `/v1`, beside its full name."""
+    created: str = ""
+    """`metadata.creationTimestamp`."""
+
+    @property
+    def claim(self) -> Claim:
+        """As one that may answer to a name; whom it admits is in `clients`."""
+        return Claim(self.key.namespace, self.key.name, self.created)
 
     @property
     def backends_ready(self) -> int:
@@ -79,6 +91,8 @@ class ClientKey:
 
     client: str
     key: str = field(repr=False)
+    namespaces: tuple[str, ...] = ()
+    """The client's own: there its names are looked up first."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`Client` over HTTP; host, TLS and rotating credentials come from `kubernetes.aio.config`.
+"""`Client` over HTTP; host, TLS and rotating credentials are given to it (`kubeconfig`).
 
 Everything goes through `http1`, but through an aiohttp session where there is a proxy. It never logs or repeats a
 credential.
@@ -6,13 +6,11 @@ credential.
 
 from __future__ import annotations
 
-import os
 import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, cast
 from urllib.parse import urlencode
@@ -20,10 +18,9 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 from aiohttp.client_exceptions import ClientError
-from yaml import YAMLError
 from yarl import URL
 
-from insource.env import Clock, Env
+from insource.env import Clock
 from insource.kube.client import FIELD_CONFLICT, ApiError, EventType, ObjectList, WatchEvent
 from insource.kube.http1 import Answer, Connections
 from insource.kube.resources import SERVICE_ACCOUNTS, TOKEN_REVIEWS, Object, Resource, key_of
@@ -44,7 +41,7 @@ _REFRESH_S = 30.0
 
 
 class AiohttpClient:
-    """See `connect`. Close it, or use it as an asynchronous context manager."""
+    """See `kubeconfig.connect`. Close it, or use it as an asynchronous context manager."""
 
     def __init__(self, configuration: Any, refresh: Callable[[], Awaitable[None]], clock: Clock) -> None:
         self._configuration = configuration
@@ -327,11 +324,6 @@ class AiohttpClient:
                 raise ApiError(0, "Unreachable", f"credentials: {type(error).__name__}") from error
 
 
-def _require_file(path: str) -> None:
-    if not any(Path(part).expanduser().is_file() for part in path.split(os.pathsep)):
-        raise ApiError(0, "Unreachable", f"kubeconfig {path}: no such file")
-
-
 def _tls(configuration: Any) -> ssl.SSLContext | None:
     if not str(configuration.host).startswith("https"):
         return None
@@ -399,44 +391,3 @@ def _error(answer: Answer, what: str) -> ApiError:
     causes = (status.get("details") or {}).get("causes") or ()
     conflicts = tuple(str(cause.get("field")) for cause in causes if cause.get("reason") == FIELD_CONFLICT)
     return ApiError(answer.status, status.get("reason") or "", message, retry_after, conflicts)
-
-
-async def connect(kubeconfig: str | None, env: Env, *, context: str | None = None) -> AiohttpClient:
-    """A client of the cluster that `kubeconfig` names; None: the pod's own cluster, else the user's default file.
-
-    `context` is one of the file's; None: its current one.
-
-    Raises `ApiError` with what is wrong if there is no usable configuration.
-    """
-    # Note: never at module level, for it costs 1.2 s of CPU and 20 MB (pydantic models that we never use).
-    from kubernetes.aio import config as library
-    from kubernetes.aio.client import Configuration
-
-    config: Any = library  # its functions carry no types
-    configuration: Any = Configuration()
-    try:
-        if kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
-            config.load_incluster_config(client_configuration=configuration)
-
-            async def refresh() -> None:
-                configuration.refresh_api_key_hook(configuration)
-        else:
-            path = kubeconfig or os.environ.get("KUBECONFIG") or config.KUBE_CONFIG_DEFAULT_LOCATION
-            _require_file(path)
-            loader = await config.load_kube_config(
-                path, context=context, client_configuration=configuration, persist_config=False
-            )
-
-            async def refresh() -> None:
-                await loader.load_and_set(configuration)
-    except config.ConfigException as error:
-        raise ApiError(0, "Unreachable", f"kubeconfig {kubeconfig or '(default)'}: {error}") from error
-    except (TypeError, ValueError, AttributeError, KeyError, YAMLError) as error:
-        # Note: what the library says of a file that is no kubeconfig at all; its text may quote a credential.
-        what = f"not a usable kubeconfig ({type(error).__name__})"
-        raise ApiError(0, "Unreachable", f"kubeconfig {kubeconfig or '(default)'}: {what}") from None
-    try:
-        return AiohttpClient(configuration, refresh, env.clock)
-    except OSError as error:
-        what = f"its certificates cannot be loaded ({error.strerror or type(error).__name__})"
-        raise ApiError(0, "Unreachable", f"kubeconfig {kubeconfig or '(default)'}: {what}") from error

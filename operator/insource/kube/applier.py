@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from insource.kube.cache import Cache
-from insource.kube.client import ApiError, Client
+from insource.kube.client import Client
 from insource.kube.packed import Packed, digest
 from insource.kube.resources import Key, Object, Resource, key_of, resource_of
 from insource.kube.shapes import encode
@@ -80,15 +80,15 @@ class Applier:
         return True
 
     async def delete(self, resource: Resource, key: Key, uid: str) -> bool:
-        """Delete exactly that object; True if it was still there for all we knew."""
+        """Delete exactly that object; True if it was still there for all we knew.
+
+        Raises `ApiError`, with 409, too: another object has that name by now, or the server was in a conflict of its
+        own. The next look, at newer caches, tells the one from the other.
+        """
         if self._caches[resource].get(key) is None:
             return False
         self._check()
-        try:
-            await self._client.delete(resource, key.name, key.namespace, uid=uid)
-        except ApiError as error:
-            if error.status != 409:  # another object of that name by now: not the one we meant
-                raise
+        await self._client.delete(resource, key.name, key.namespace, uid=uid)
         self._count(f"{resource.kind}/delete")
         return True
 

@@ -157,6 +157,6 @@ async def connect(kubeconfig: str | None, env: Env, *, context: str | None = Non
 
     Raises `ApiError` with what is wrong if there is no usable configuration. The caller closes the client.
     """
-    from insource.kube import aiohttp_client  # it implements this module's Protocol, so it cannot be imported above
+    from insource.kube import kubeconfig as connecting  # it needs this module, so it cannot be imported above
 
-    return await aiohttp_client.connect(kubeconfig, env, context=context)
+    return await connecting.connect(kubeconfig, env, context=context)

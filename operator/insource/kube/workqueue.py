@@ -83,7 +83,10 @@ class WorkQueue(Generic[K]):
             self._make_ready(key, priority)
 
     def add_after(self, key: K, delay_s: float, priority: Priority = Priority.CHANGE) -> None:
-        """Work on `key` in `delay_s` seconds; the earliest of several such wishes counts."""
+        """Work on `key` in `delay_s` seconds; the earliest of several such wishes counts.
+
+        Work on it that begins earlier fulfils the wish; one that is uttered while it is under way stands.
+        """
         due = self._clock.monotonic() + delay_s
         present = self._due.get(key)
         if present is not None and present <= due:
@@ -106,9 +109,8 @@ class WorkQueue(Generic[K]):
         return delay
 
     def forget(self, key: K) -> None:
-        """The work on `key` went well: its next back-off starts from the beginning, and it wants no other look yet."""
+        """The work on `key` went well: its next back-off starts from the beginning."""
         self._failures.pop(key, None)
-        self._due.pop(key, None)
 
     def failures(self, key: K) -> int:
         """How often in a row the work on `key` has failed."""
@@ -185,5 +187,6 @@ class WorkQueue(Generic[K]):
 
     def _take(self, key: K, lane: Lane) -> K:
         del self._wanted[key]
+        self._due.pop(key, None)
         self._in_flight[key] = lane
         return key

@@ -35,8 +35,9 @@ class Caller:
     name: str
 
     @property
-    def is_adapter(self) -> bool:
-        return self.name == meta.ADAPTER_SERVICE_ACCOUNT
+    def may_send(self) -> bool:
+        """Whether it may send records of its namespace: as a serving pod's, which may have any ServiceAccount of it."""
+        return self.namespace != meta.SYSTEM_NAMESPACE
 
     @property
     def is_gateway(self) -> bool:

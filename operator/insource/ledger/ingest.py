@@ -20,7 +20,7 @@ from insource.ledger.prices import PriceTable
 from insource.ledger.rating import Charge, price_quantity, rate, total_nano
 from insource.ledger.spill import SpillKey, SpillTotals, utc_day
 from insource.wire.records import AttemptEnded, AttemptStarted, IngestResult, Quantity, Record, Sighting
-from insource.wire.vocabulary import Outcome, Role
+from insource.wire.vocabulary import Outcome, Role, Unit, UsageSource
 
 END = "end"
 QUANTITY = "quantity"
@@ -178,18 +178,46 @@ def rate_unpriced(connection: Connection, prices: PriceTable, spill: SpillTotals
         """)
     ).mappings()
     rows = []
+    elsewhere: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in waiting.all():
         price = prices.at(row["vendor"], row["model"], row["unit"], row["at_ms"])
         if price is None:
+            elsewhere.setdefault(row["namespace"], {})[row["attempt_id"]] = dict(row)
             continue
         quantity = Quantity(unit=row["unit"], source=row["source"], quantity=row["quantity"])
         charge = price_quantity(quantity, price)
         if charge.amount_nano is not None:
             rows.append(_charge_row(row["namespace"], row["attempt_id"], charge, row["sequence"] + 1, row["at_ms"]))
+    for namespace, unpriced in elsewhere.items():
+        rows += _in_another_basis(connection, namespace, unpriced, prices)
     _insert(connection, schema.charge, rows)
     if rows:
         spill.forget()
     return len(rows)
+
+
+def _in_another_basis(
+    connection: Connection, namespace: str, unpriced: Mapping[str, Mapping[str, Any]], prices: PriceTable
+) -> list[dict[str, Any]]:
+    """Charges of attempts whose work now has a price in other units than those that wait for one.
+
+    Such an attempt waits in its usual unit alone; that charge is superseded by one for nothing.
+    """
+    where = {"namespace": namespace, "ids": orjson.dumps(list(unpriced)).decode()}
+    ends: dict[str, list[Mapping[str, Any]]] = {}
+    for row in connection.execute(_ENDS, where).mappings():
+        ends.setdefault(row["attempt_id"], []).append(dict(row))
+    rows: list[dict[str, Any]] = []
+    for attempt in connection.execute(_ATTEMPTS, where).mappings():
+        start, attempt_id = start_of(dict(attempt)), attempt["attempt_id"]
+        end, waits = real_end(attempt_id, ends.get(attempt_id, ())), unpriced[attempt_id]
+        charges = rate(start, end, prices) if end is not None else ()
+        if not charges or any(charge.unit == waits["unit"] for charge in charges):
+            continue
+        nothing = Charge(Unit(waits["unit"]), UsageSource(waits["source"]), 0, None, 0)
+        rows.append(_charge_row(namespace, attempt_id, nothing, waits["sequence"] + 1, waits["at_ms"]))
+        rows += [_charge_row(namespace, attempt_id, charge, 0, waits["at_ms"]) for charge in charges]
+    return rows
 
 
 def start_of(row: Mapping[str, Any]) -> AttemptStarted:

@@ -17,6 +17,19 @@ BILLABLE_WITHOUT_A_REPORT = frozenset({Outcome.OK, Outcome.GONE, Outcome.TIMEOUT
 
 Vendors do not bill refused, shed or failed calls; if one does, it says so in its answer, and that is charged.
 """
+BASES: tuple[frozenset[Unit], ...] = (
+    frozenset({Unit.AUDIO_MS}),
+    frozenset({Unit.CHARACTERS}),
+    frozenset({Unit.IMAGES}),
+    frozenset({Unit.PIXELS}),
+    frozenset({Unit.PIXEL_STEPS}),
+    frozenset({Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.IMAGE_TOKENS}),
+)
+"""Ways to price the same work, the usual one first: a picture is one image, many pixels, and many tokens.
+
+Units of one basis belong together: whoever sells by input tokens sells output tokens too, at a price that may be
+missing from the book.
+"""
 MAX_NANO = 2**63 - 1
 
 
@@ -35,9 +48,20 @@ def rate(attempt: AttemptStarted, end: AttemptEnded, prices: PriceTable) -> tupl
     """The charges of a finished attempt: none in-house, where the pod's lifetime is what costs."""
     if attempt.backend_kind is not BackendKind.VENDOR:
         return ()
+    at_ms = attempt.started_at_ms
+    return charges_of(chargeable(end.outcome, end.quantities), attempt.vendor, attempt.model, prices, at_ms)
+
+
+def charges_of(
+    quantities: Iterable[Quantity], vendor: str, model: str, prices: PriceTable, at_ms: int
+) -> tuple[Charge, ...]:
+    """A charge for each unit of the bases that this model has a price in; without any, unpriced in the usual one."""
+    found = [(quantity, prices.at(vendor, model, quantity.unit, at_ms)) for quantity in quantities]
+    priced = {quantity.unit for quantity, price in found if price is not None}
+    present = {quantity.unit for quantity, _ in found}
+    bases = [basis for basis in BASES if basis & priced] or [basis for basis in BASES if basis & present][:1]
     return tuple(
-        price_quantity(quantity, prices.at(attempt.vendor, attempt.model, quantity.unit, attempt.started_at_ms))
-        for quantity in chargeable(end.outcome, end.quantities)
+        price_quantity(quantity, price) for quantity, price in found if any(quantity.unit in basis for basis in bases)
     )
 
 
@@ -74,18 +98,22 @@ def total_nano(charges: Iterable[Charge]) -> int | None:
 
 
 def counterfactual_nano(
-    units: Iterable[tuple[Unit, int, int]], vendor: str, model: str, prices: PriceTable
+    work: Iterable[tuple[Mapping[Unit, int], int]], vendor: str, model: str, prices: PriceTable
 ) -> int | None:
-    """What `(unit, quantity, at_ms)` would have cost at this vendor at the time; None if any of it has no price.
+    """What attempts of `(quantities, at_ms)` would have cost at this vendor at the time; None if any has no price.
 
-    Each is charged by itself, so that a vendor's minimum and increment count as they would have.
+    Each is charged by itself, as an attempt there would have been: in the units that the model has a price in, and so
+    that a vendor's minimum and increment count as they would have.
     """
     total = 0
-    for unit, quantity, at_ms in units:
-        price = prices.at(vendor, model, unit, at_ms)
-        if price is None:
+    for quantities, at_ms in work:
+        measured = (
+            Quantity(unit=unit, source=UsageSource.MEASURED, quantity=number) for unit, number in quantities.items()
+        )
+        nano = total_nano(charges_of(measured, vendor, model, prices, at_ms))
+        if nano is None:
             return None
-        total += charge_nano(price, quantity)
+        total += nano
     return total
 
 

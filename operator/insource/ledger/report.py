@@ -6,13 +6,14 @@ In-house cost is on the allocation basis: a pod costs while it holds its acceler
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from insource.domain.pricing import amount_of
+from insource.domain.pricing import NANO, QUOTED_PER, amount_of
 from insource.ledger.attempts import PENDING, AttemptView
 from insource.ledger.comparison import compare
 from insource.ledger.occupancy import Lifetime, Rate, Split, Work, split_lifetime
@@ -60,14 +61,19 @@ class _Line:
     key: dict[str, str]
     request_ids: set[str] = field(default_factory=set)
     outcomes: dict[str, int] = field(default_factory=dict)
-    audio_ms: int = 0
-    in_house_audio_ms: int = 0
-    billed_ms: int = 0
+    measured: Counter[str] = field(default_factory=Counter)
+    """Served work, by unit."""
+    in_house: Counter[str] = field(default_factory=Counter)
+    """The part of it that was served in-house."""
+    billed: Counter[str] = field(default_factory=Counter)
     busy_nano: int = 0
     idle_nano: int = 0
     unpriced_pod_ms: int = 0
     vendor_nano: int = 0
-    vendor_priced_ms: int = 0
+    vendor_nano_of: Counter[str] = field(default_factory=Counter)
+    """Of `vendor_nano`, what was charged by each unit."""
+    vendor_priced: Counter[str] = field(default_factory=Counter)
+    """The quantities that were charged."""
     unpriced: int = 0
     approximate_pods: int = 0
 
@@ -75,15 +81,17 @@ class _Line:
         self.request_ids.add(view.request_id)
         self.outcomes[view.outcome] = self.outcomes.get(view.outcome, 0) + 1
         if view.served:
-            self.audio_ms += view.measured.get(UNIT, 0)
-            self.in_house_audio_ms += view.measured.get(UNIT, 0) if view.in_house else 0
-        self.billed_ms += view.billed.get(UNIT, 0)
+            self.measured.update(view.measured)
+            if view.in_house:
+                self.in_house.update(view.measured)
+        self.billed.update(view.billed)
         for charge in view.charges:
             if charge.amount_nano is None:
                 self.unpriced += 1
             else:
                 self.vendor_nano += charge.amount_nano
-                self.vendor_priced_ms += charge.quantity if charge.unit == UNIT else 0
+                self.vendor_nano_of[charge.unit] += charge.amount_nano
+                self.vendor_priced[charge.unit] += charge.quantity
 
 
 def cost_report(facts: CostFacts, query: CostQuery) -> dict[str, Any]:
@@ -202,23 +210,44 @@ def _line_json(line: _Line) -> dict[str, Any]:
         **line.key,
         "requests": len(line.request_ids),
         "attempts": dict(sorted(line.outcomes.items())),
-        "audio_seconds": seconds(line.audio_ms),
-        "vendor_billed_seconds": seconds(line.billed_ms),
+        "work": {
+            unit.value: {"measured": line.measured[unit], "billed": line.billed[unit]}
+            for unit in QUOTED_PER
+            if line.measured[unit] or line.billed[unit]
+        },
+        "audio_seconds": seconds(line.measured[UNIT]),
+        "vendor_billed_seconds": seconds(line.billed[UNIT]),
         "in_house": {
             "cost": amount_of(allocated) if priced else None,
             "busy": amount_of(line.busy_nano),
             "idle": amount_of(line.idle_nano),
             "unpriced_pod_seconds": seconds(line.unpriced_pod_ms),
             "approximate_pods": line.approximate_pods,
-            "per_audio_hour": per_hour(allocated, line.in_house_audio_ms) if whole else None,
+            "per_audio_hour": per_hour(allocated, line.in_house[UNIT]) if whole else None,
+            "per_unit": _unit_prices({_first(line.in_house): allocated}, line.in_house) if whole else {},
         },
         "vendor": {
             "cost": amount_of(line.vendor_nano),
-            "per_audio_hour": per_hour(line.vendor_nano, line.vendor_priced_ms),
+            "per_audio_hour": per_hour(line.vendor_nano_of[UNIT], line.vendor_priced[UNIT]),
+            "per_unit": _unit_prices(line.vendor_nano_of, line.vendor_priced),
         },
         "unpriced": line.unpriced,
         "unknown": line.outcomes.get(Outcome.UNKNOWN.value, 0),
         "pending": line.outcomes.get(PENDING, 0),
+    }
+
+
+def _first(work: Mapping[str, int]) -> str:
+    """The unit that says most about this work; the whole cost is given per one of it."""
+    return next((unit.value for unit in QUOTED_PER if work.get(unit, 0)), UNIT)
+
+
+def _unit_prices(amounts: Mapping[str, int], quantities: Mapping[str, int]) -> dict[str, str]:
+    """By unit, what the quantity that people quote a price for has cost: decimal text, to a millionth."""
+    return {
+        unit.value: f"{Decimal(amounts[unit]) * per / quantities[unit] / NANO:.6f}"
+        for unit, (per, _) in QUOTED_PER.items()
+        if unit in amounts and quantities.get(unit, 0)
     }
 
 

@@ -11,10 +11,11 @@ from sqlalchemy import Connection, insert, text
 from insource.domain.pricing import amount_of, nano_of
 from insource.ledger import schema
 from insource.ledger.ingest import digest_of
-from insource.ledger.prices import PriceTable, charge_nano
-from insource.ledger.rating import MAX_NANO
+from insource.ledger.prices import PriceTable
+from insource.ledger.rating import MAX_NANO, Charge, charges_of, total_nano
 from insource.ledger.spill import SpillKey, SpillTotals, utc_day
-from insource.wire.records import ReservationAnswer, ReservationRequest
+from insource.wire.records import Quantity, ReservationAnswer, ReservationRequest
+from insource.wire.vocabulary import UsageSource
 
 DAILY_LIMIT = "daily_limit"
 UNPRICED = "unpriced"
@@ -55,10 +56,10 @@ def reserve(
     key = SpillKey(namespace, request.deployment, request.backend, utc_day(now_ms))
     limit = nano_of(request.daily_limit)
     left = max(0, limit - spill.spent(connection, key))
-    price = prices.at(request.vendor, request.model, request.unit.value, now_ms)
-    if price is None:
+    charges = _charges(request, prices, now_ms)
+    amount = total_nano(charges)
+    if amount is None:
         return ReservationAnswer(granted=False, reason=UNPRICED, remaining=amount_of(left))
-    amount = charge_nano(price, request.quantity)
     if left == 0 or amount > left or amount > MAX_NANO:
         return ReservationAnswer(granted=False, reason=DAILY_LIMIT, remaining=amount_of(left))
     row = {
@@ -73,10 +74,17 @@ def reserve(
         "daily_limit_nano": limit,
         "amount_nano": amount,
         "remaining_nano": left - amount,
-        "price_id": price.id,
+        "price_id": charges[0].price_id,
         "reserved_at_ms": now_ms,
         "digest": digest,
     }
     connection.execute(insert(schema.reservation), [row])
     spill.add(key, amount)
     return ReservationAnswer(granted=True, remaining=amount_of(left - amount))
+
+
+def _charges(request: ReservationRequest, prices: PriceTable, now_ms: int) -> tuple[Charge, ...]:
+    """What the estimate would cost, priced as usage is."""
+    amounts = [(request.unit, request.quantity), *((each.unit, each.quantity) for each in request.more)]
+    quantities = [Quantity(unit=unit, source=UsageSource.MEASURED, quantity=quantity) for unit, quantity in amounts]
+    return charges_of(quantities, request.vendor, request.model, prices, now_ms)

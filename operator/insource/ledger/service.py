@@ -89,8 +89,8 @@ class LedgerService:
     async def post_records(self, request: web.Request) -> web.Response:
         """An adapter's batch. The namespace is the token's, whatever the records say."""
         caller = await self._caller(request)
-        if not caller.is_adapter:
-            raise _forbidden(caller, "send records: only a namespace's ServiceAccount insource-adapter may")
+        if not caller.may_send:
+            raise _forbidden(caller, "send records: only adapters may, which run in other namespaces")
         batch = await read_batch(request, RecordBatch, "records")
         result = await self._store.ingest(caller.namespace, batch.message.records)
         return self._ingested("record", caller, result.model_copy(update={"rejected": batch.rejected}))
@@ -107,8 +107,8 @@ class LedgerService:
     async def post_reservations(self, request: web.Request) -> web.Response:
         """May an adapter's spill attempt be made today?"""
         caller = await self._caller(request)
-        if not caller.is_adapter:
-            raise _forbidden(caller, "reserve: only a namespace's ServiceAccount insource-adapter may")
+        if not caller.may_send:
+            raise _forbidden(caller, "reserve: only adapters may, which run in other namespaces")
         answer = await self._store.reserve(caller.namespace, await read_message(request, ReservationRequest))
         self._metrics.reserved(answer)
         return _json(answer.model_dump())

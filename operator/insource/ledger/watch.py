@@ -106,9 +106,9 @@ class Watch:
             await self._store.record_book(name, ())
         self._recorded_books = books
 
-    def _on_change(self, *change: Any) -> None:
-        del change
-        self._changed.set()
+    def _on_change(self, _change: str, _key: object, old: Any, new: Any) -> None:
+        if old != new:  # a status of a class, say, is nothing to us
+            self._changed.set()
 
 
 async def _sleep(clock: Any) -> None:

@@ -93,8 +93,7 @@ def main(arguments: list[str]) -> int:
     except ToolsError as error:
         print(f"insource: {error}", file=sys.stderr)
         return 1
-    for target in targets:
-        print(target)
+    print(f"insource: {' and '.join(target.name for target in targets)} are in {arguments[0]}")
     return 0
 
 

@@ -85,6 +85,8 @@ class Operator:
             may_write=self._may_write,
             on_write=self._count_write,
             builtins=builtin_objects(settings.servers_image or settings.image) if settings.catalogue else (),
+            # Nodes are in no namespace: who may look after some namespaces only has no right to them.
+            nodes=not settings.watch_namespaces,
         )
         queue = self.controller.queue
         self._metrics = Metrics(
@@ -92,6 +94,7 @@ class Operator:
             in_flight=lambda: queue.in_flight,
             leads=lambda: float(self._elector.leads()),
             caches={kind.plural: cache for kind, cache in self.controller.caches.by_resource().items()},
+            vendors=self.controller.caches.vendors.values,
         )
         self._elector = LeaseElector(
             client,

@@ -22,6 +22,7 @@ from insource.api.kinds import Resource as Parsed
 from insource.api.model_deployment import SERVING_CLASS_DEFAULT, ModelDeploymentSpec
 from insource.api.price_book import PriceBookSpec
 from insource.api.vendor import VendorSpec
+from insource.domain.accelerators import Node, counts_of, node_of
 from insource.domain.snapshot import NOTHING, Catalogue, Child, Pod, child_of, pod_of
 from insource.kube import resources
 from insource.kube.cache import Cache
@@ -29,6 +30,7 @@ from insource.kube.packed import Packed, PackedJson, shared_labels
 from insource.kube.resources import Key, Object, Resource
 from insource.kube.shapes import Unread, decode, text_of
 from insource.reconciler import shapes
+from insource.reconciler.names import NameIndex
 
 SpecT = TypeVar("SpecT", bound=Spec)
 _log = structlog.get_logger(__name__)
@@ -54,12 +56,18 @@ class PodView:
     address: str
     running: bool
     ready: bool
+    class_: str = ""
+    """Name of the AcceleratorClass of which it has some, or empty."""
+    accelerators: int = 0
+    """How many it has: from when it has a node until its end."""
 
 
 def _view(obj: Object) -> PodView:
     metadata = obj["metadata"]
     labels = metadata.get("labels") or {}
     status = obj.get("status") or {}
+    class_ = labels.get(meta.LABEL_CLASS, "")
+    has_node = bool((obj.get("spec") or {}).get("nodeName")) and status.get("phase") not in ("Failed", "Succeeded")
     return PodView(
         pod=pod_of(obj),
         namespace=metadata.get("namespace") or "",
@@ -69,7 +77,14 @@ def _view(obj: Object) -> PodView:
         ready=any(
             item.get("type") == "Ready" and item.get("status") == "True" for item in status.get("conditions") or ()
         ),
+        class_=class_,
+        accelerators=_count_of(metadata) if class_ and has_node else 0,
     )
+
+
+def _count_of(metadata: Object) -> int:
+    count = (metadata.get("annotations") or {}).get(meta.ANNOTATION_COUNT, "")
+    return int(count) if count.isdecimal() else 1
 
 
 def _groups_of_pod(view: PodView) -> Iterable[Hashable]:
@@ -77,6 +92,13 @@ def _groups_of_pod(view: PodView) -> Iterable[Hashable]:
         yield ("deployment", view.namespace, view.deployment)
     if view.pod.vendor:
         yield ("vendor", view.namespace, view.pod.vendor)
+    if view.accelerators:
+        yield ("class", view.class_)
+
+
+def _node(obj: Object) -> Node:
+    metadata = obj["metadata"]
+    return node_of({**obj, "metadata": {**metadata, "labels": shared_labels(metadata.get("labels") or {})}})
 
 
 def _cache_of_children(kind: Resource) -> Cache[Packed]:
@@ -131,7 +153,7 @@ def references_of(deployment: Parsed[ModelDeploymentSpec] | Misfit) -> Iterable[
 
 
 def _groups_of_vendor(vendor: Parsed[VendorSpec] | Misfit) -> Iterable[Hashable]:
-    return (("namespace", vendor.namespace),)
+    return (("namespace", vendor.namespace), ("named", vendor.name))
 
 
 def parser_of(kind: Resource, spec: type[SpecT]) -> Callable[[Object], Parsed[SpecT] | Misfit]:
@@ -200,21 +222,33 @@ def split(values: Iterable[Parsed[SpecT] | Misfit]) -> tuple[dict[str, Parsed[Sp
     return fit, unfit
 
 
+_Own = Parsed[Any] | Misfit | None
+
+
+def same_spec(old: _Own, new: _Own) -> bool:
+    """Whether a change of one of our own objects was one of its status or metadata only."""
+    if old is None or new is None or isinstance(old, Misfit) or isinstance(new, Misfit):
+        return False
+    return (old.uid, old.generation, old.deleting) == (new.uid, new.generation, new.deleting)
+
+
 class Caches:
     """One cache per kind. Fed by informers, by kopf, or by a simulation."""
 
-    def __init__(self, more_children: Iterable[Resource] = ()) -> None:
-        """`more_children`: kinds that are looked at beside `CHILDREN`."""
+    def __init__(self, more_children: Iterable[Resource] = (), *, nodes: bool = True) -> None:
+        """`more_children`: kinds that are looked at beside `CHILDREN`. `nodes`: whether nodes are looked at, too."""
         self.deployments = _deployments()
         self.vendors = Cache(parser_of(resources.VENDORS, VendorSpec), _groups_of_vendor)
         self.models = Cache(parser_of(resources.CATALOG_MODELS, CatalogModelSpec))
         self.runtimes = Cache(parser_of(resources.INFERENCE_RUNTIMES, InferenceRuntimeSpec))
         self.classes = Cache(parser_of(resources.ACCELERATOR_CLASSES, AcceleratorClassSpec))
         self.books = Cache(parser_of(resources.PRICE_BOOKS, PriceBookSpec))
+        self.nodes = Cache(_node, shape=shapes.shape_of(resources.NODES)) if nodes else None
         self.pods = Cache(_view, _groups_of_pod, shape=shapes.shape_of(resources.PODS))
         self.children: dict[Resource, Cache[Packed]] = {
             kind: _cache_of_children(kind) for kind in (*CHILDREN, *more_children)
         }
+        self.names = NameIndex(self.deployments)
         self._catalogue: Catalogue | None = None
         for cache in (self.models, self.runtimes, self.classes):
             cache.subscribe(self._forget_catalogue)
@@ -227,6 +261,7 @@ class Caches:
             **self.of_catalogue(),
             resources.PODS: self.pods,
             **self.children,
+            **({resources.NODES: self.nodes} if self.nodes is not None else {}),
         }
 
     def of_catalogue(self) -> Mapping[Resource, Cache[Any]]:
@@ -270,5 +305,14 @@ class Caches:
             return summary
         return replace(summary, live={**body, "apiVersion": kind.api_version, "kind": kind.kind})
 
-    def _forget_catalogue(self, *_: object) -> None:
-        self._catalogue = None
+    def counts_of(self, class_: Parsed[AcceleratorClassSpec]) -> dict[str, int] | None:
+        """What there is of a class; None if nodes are not looked at."""
+        if self.nodes is None:
+            return None
+        pods = (self.pods.get(key) for key in self.pods.members(("class", class_.name)))
+        allocated = sum(pod.accelerators for pod in pods if pod is not None)
+        return counts_of(class_.spec, self.nodes.values(), allocated)
+
+    def _forget_catalogue(self, _change: object, _key: object, old: _Own, new: _Own) -> None:
+        if not same_spec(old, new):
+            self._catalogue = None

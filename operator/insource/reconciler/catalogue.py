@@ -14,14 +14,17 @@ import structlog
 
 from insource.api.kinds import Misfit
 from insource.api.meta import CATALOG_FIELD_MANAGER
+from insource.domain.accelerators import plan_class
 from insource.domain.drift import covers
 from insource.domain.misfits import plan_mended, plan_misfit
 from insource.domain.yielding import UnknownPathError, without
 from insource.env import Clock
+from insource.kube import resources
 from insource.kube.applier import NotLeadingError
 from insource.kube.cache import Cache
 from insource.kube.client import ApiError, Client
 from insource.kube.resources import Key, Object, Resource, resource_of
+from insource.reconciler.caches import Caches
 from insource.reconciler.refusals import refusal_of
 from insource.reconciler.statuses import StatusWriter
 
@@ -29,12 +32,12 @@ _log = structlog.get_logger(__name__)
 
 
 class CatalogueReconciler:
-    """One pass per object, safe to run at any time. `caches` has the cache of each kind of the catalogue."""
+    """One pass per object, safe to run at any time."""
 
     def __init__(
         self,
         client: Client,
-        caches: Mapping[Resource, Cache[Any]],
+        caches: Caches,
         statuses: StatusWriter,
         clock: Clock,
         *,
@@ -43,7 +46,8 @@ class CatalogueReconciler:
         on_write: Callable[[str], None],
     ) -> None:
         self._client = client
-        self._caches = caches
+        self._counts_of = caches.counts_of
+        self._caches: Mapping[Resource, Cache[Any]] = caches.of_catalogue()
         self._statuses = statuses
         self._clock = clock
         self._builtins = {(resource_of(obj), obj["metadata"]["name"]): obj for obj in builtins}
@@ -70,7 +74,12 @@ class CatalogueReconciler:
         if found is None:
             return
         now = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        plan = plan_misfit(found, now) if isinstance(found, Misfit) else plan_mended(found, now)
+        if isinstance(found, Misfit):
+            plan = plan_misfit(found, now)
+        elif kind is resources.ACCELERATOR_CLASSES:
+            plan = plan_class(found, self._counts_of(found), now)
+        else:
+            plan = plan_mended(found, now)
         await self._statuses.tell(plan, kind, found, cache)
 
     async def _keep(self, kind: Resource, name: str, builtin: Object) -> None:

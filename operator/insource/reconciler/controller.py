@@ -13,6 +13,7 @@ import structlog
 
 from insource.api import meta
 from insource.api.kinds import Misfit
+from insource.domain.accelerators import Node
 from insource.domain.pod_troubles import NO_TROUBLE, Trouble
 from insource.domain.problem import Problem
 from insource.domain.snapshot import Settings
@@ -25,7 +26,7 @@ from insource.kube.events import EventRecorder
 from insource.kube.packed import Packed
 from insource.kube.resources import Key, Object, Resource
 from insource.kube.workqueue import Lane, Priority, WorkQueue
-from insource.reconciler.caches import Caches, PodView, vendors_of
+from insource.reconciler.caches import Caches, PodView, same_spec, vendors_of
 from insource.reconciler.catalogue import CatalogueReconciler
 from insource.reconciler.observations import Observations
 from insource.reconciler.reconcile import NAMESPACE_OBJECTS, Reconciler, Work
@@ -34,6 +35,8 @@ from insource.reconciler.statuses import StatusWriter
 
 _FOR_PEOPLE = {Lane.NEWEST_EDIT: 2, Lane.FRESH_EDIT: 2}
 """Places beside the workers' own, which other work, or a change of many, may have taken."""
+COUNT_AFTER_S = 2.0
+"""Pods and nodes come and go in crowds: what there is of a class is told so long after the first of them."""
 _log = structlog.get_logger(__name__)
 
 
@@ -52,8 +55,10 @@ class Controller:
         may_write: Callable[[], bool],
         on_write: Callable[[str], None] = lambda _: None,
         builtins: Iterable[Object] = (),
+        nodes: bool = True,
     ) -> None:
-        self.caches = Caches((resources.NETWORK_POLICIES,) if settings.delivery.network_policies else ())
+        more = (resources.NETWORK_POLICIES,) if settings.delivery.network_policies else ()
+        self.caches = Caches(more, nodes=nodes)
         self.observations = Observations(gateway_urls)
         self.queue: WorkQueue[Work] = WorkQueue(env)
         self.applier = Applier(
@@ -74,7 +79,7 @@ class Controller:
         statuses = StatusWriter(self.applier, recorder)
         self.catalogue = CatalogueReconciler(
             client,
-            self.caches.of_catalogue(),
+            self.caches,
             statuses,
             env.clock,
             builtins=builtins,
@@ -146,6 +151,8 @@ class Controller:
                 self._add("deployment", deployment, Priority.CHANGE)
             for vendor in self.caches.vendors.members(group):
                 self._add("vendor", vendor, Priority.CHANGE)
+        if work.kind == "deployment":
+            self._names_changed(work.key)  # our own writes make no change: it may be routed from now on
         for listener in self._listeners:
             listener(work)
 
@@ -154,7 +161,10 @@ class Controller:
         caches.deployments.subscribe(self._deployment_changed)
         caches.vendors.subscribe(self._vendor_changed)
         caches.pods.subscribe(self._pod_changed)
+        if caches.nodes is not None:
+            caches.nodes.subscribe(self._node_changed)
         caches.models.subscribe(self._reference_changed("CatalogModel"))
+        caches.models.subscribe(self._equivalents_changed)
         caches.classes.subscribe(self._reference_changed("AcceleratorClass"))
         caches.runtimes.subscribe(self._runtime_changed)
         for kind, cache in caches.of_catalogue().items():
@@ -165,11 +175,19 @@ class Controller:
     def _deployment_changed(self, change: ChangeType, key: Key, old: Any, new: Any) -> None:
         edited = new is not None and (old is None or old.generation != new.generation)
         self._add("deployment", key, Priority.EDIT if edited and _synced(self.caches.deployments) else Priority.RESYNC)
+        self._names_changed(key)
         if change == "ADDED" and len(self.caches.deployments.members(("namespace", key.namespace))) == 1:
             self.queue.add(Work("namespace", key.namespace), Priority.EDIT)  # its first
         if change != "MODIFIED" or edited:
             for vendor in vendors_of(old) | vendors_of(new):
                 self._add("vendor", Key(key.namespace, vendor), Priority.CHANGE)
+
+    def _names_changed(self, key: Key) -> None:
+        """Look again at those that may have won or lost a name by a change of this ModelDeployment."""
+        touched = self.caches.names.note(key, self.caches.deployments.get(key))
+        if _synced(self.caches.deployments):  # else all are looked at anyway
+            for other in sorted(touched):
+                self._add("deployment", other, Priority.CHANGE)
 
     def _vendor_changed(self, change: ChangeType, key: Key, _old: Any, _new: Any) -> None:
         self._add("vendor", key, Priority.EDIT if _synced(self.caches.vendors) else Priority.RESYNC)
@@ -182,12 +200,27 @@ class Controller:
         self._users("Vendor", vendor.namespace, vendor.name)
 
     def _reference_changed(self, kind: str) -> Callable[..., None]:
-        return lambda _change, key, _old, _new: self._users(kind, key.name)
+        def changed(_change: ChangeType, key: Key, old: Any, new: Any) -> None:
+            if not same_spec(old, new):
+                self._users(kind, key.name)
+
+        return changed
+
+    def _equivalents_changed(self, _change: ChangeType, _key: Key, old: Any, new: Any) -> None:
+        """Vendors of whose models a CatalogModel says until when they are served."""
+        if same_spec(old, new):
+            return
+        models = (model for model in (old, new) if model is not None and not isinstance(model, Misfit))
+        for name in sorted({each.vendor for model in models for each in model.spec.vendor_equivalents}):
+            for vendor in self.caches.vendors.members(("named", name)):
+                self._add("vendor", vendor, Priority.CHANGE)
 
     def _catalogue_changed(self, kind: Resource) -> Callable[..., None]:
         return lambda _change, key, _old, _new: self.queue.add(Work("catalogue", "", key.name, kind.kind))
 
-    def _runtime_changed(self, _change: ChangeType, key: Key, _old: Any, _new: Any) -> None:
+    def _runtime_changed(self, _change: ChangeType, key: Key, old: Any, new: Any) -> None:
+        if same_spec(old, new):
+            return
         self._users("InferenceRuntime", key.name)
         for model in self.caches.models.values():
             if not isinstance(model, Misfit) and any(source.runtime == key.name for source in model.spec.sources):
@@ -198,6 +231,8 @@ class Controller:
             self._add("deployment", user, Priority.CHANGE)
 
     def _pod_changed(self, _change: ChangeType, key: Key, old: PodView | None, new: PodView | None) -> None:
+        for class_, _ in sorted(_counted(old) ^ _counted(new)):
+            self._count(class_)
         before, after = _troubles(old), _troubles(new)
         view = new or old
         if view is None or before == after:
@@ -206,6 +241,15 @@ class Controller:
             self._add("deployment", Key(key.namespace, view.deployment), Priority.CHANGE)
         if view.pod.vendor:
             self._add("vendor", Key(key.namespace, view.pod.vendor), Priority.CHANGE)
+
+    def _node_changed(self, _change: ChangeType, _key: Key, old: Node | None, new: Node | None) -> None:
+        if old != new:
+            for key in self.caches.classes.keys():  # noqa: SIM118
+                self._count(key.name)
+
+    def _count(self, class_: str) -> None:
+        if self.caches.nodes is not None:
+            self.queue.add_after(Work("catalogue", "", class_, resources.ACCELERATOR_CLASSES.kind), COUNT_AFTER_S)
 
     def _child_changed(self, kind: Resource) -> Callable[[ChangeType, Key, Packed | None, Packed | None], None]:
         def changed(_change: ChangeType, key: Key, old: Packed | None, new: Packed | None) -> None:
@@ -232,6 +276,11 @@ def _troubles(view: PodView | None) -> tuple[Trouble, Trouble, float | None, boo
     if view is None:
         return NO_TROUBLE, NO_TROUBLE, None, False
     return view.pod.unscheduled, view.pod.trouble, view.pod.unanswered_s, view.pod.downloading
+
+
+def _counted(view: PodView | None) -> frozenset[tuple[str, int]]:
+    """What a change of a pod can change in the counts of a class."""
+    return frozenset({(view.class_, view.accelerators)} if view is not None and view.accelerators else ())
 
 
 def _synced(cache: Cache[Any]) -> bool:

@@ -11,14 +11,16 @@ from typing import Any
 from insource.api import conditions as c
 from insource.domain.problem import Problem
 from insource.kube.resources import Key
+from insource.wire.gateway import ModelsReport
 
 
 class Observations:
-    """Applied versions per gateway, and credentials per Vendor. Empty answers mean: we do not know."""
+    """Applied versions per gateway, credentials and models per Vendor. Empty answers mean: we do not know."""
 
     def __init__(self, gateway_urls: tuple[str, ...]) -> None:
         self._applied: dict[str, dict[str, int]] = {url: {} for url in gateway_urls}
         self._credentials: dict[Key, tuple[bool | None, str]] = {}
+        self._models: dict[Key, ModelsReport] = {}
         self._refused: dict[str, Problem] = {}
         self._unready: dict[Key, str] = {}
 
@@ -59,6 +61,16 @@ class Observations:
         self._credentials[vendor] = (resolved, message)
         return news
 
+    def models(self, vendor: Key) -> ModelsReport | None:
+        """What the Vendor's list of models says; None: no adapter has told."""
+        return self._models.get(vendor)
+
+    def note_models(self, vendor: Key, report: ModelsReport) -> bool:
+        """An adapter told of the list: True if that is news. That it is the same list, only later, is none."""
+        before = self._models.get(vendor)
+        self._models[vendor] = report
+        return before is None or before.model_copy(update={"listed_at": report.listed_at}) != report
+
     def unready(self, pod: Key) -> str:
         """Why a pod's adapter says that it is not ready; empty if it is, or has not said."""
         return self._unready.get(pod, "")
@@ -90,6 +102,7 @@ class Observations:
     def forget_vendor(self, vendor: Key) -> None:
         """The Vendor is gone."""
         self._credentials.pop(vendor, None)
+        self._models.pop(vendor, None)
 
 
 def awaits_gateways(status: Mapping[str, Any]) -> bool:

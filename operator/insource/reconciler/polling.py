@@ -1,4 +1,4 @@
-"""Asks gateways what they have applied, and vendor adapters about their credentials; only while it matters.
+"""Asks gateways what they have applied, and vendor adapters about credentials and models; only while it matters.
 
 News makes the affected objects work again. One who does not answer is not news: what was known stays.
 """
@@ -6,6 +6,7 @@ News makes the affected objects work again. One who does not answer is not news:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import aiohttp
 import structlog
@@ -18,7 +19,7 @@ from insource.reconciler.controller import Controller
 from insource.reconciler.gateways import Gateways
 from insource.reconciler.observations import awaits_gateways, unconfirmed
 from insource.reconciler.reconcile import Work
-from insource.wire.gateway import AdapterState, Applied
+from insource.wire.gateway import AdapterState, Applied, ModelsReport
 from insource.wire.headers import ADMIN_PORT
 
 _log = structlog.get_logger(__name__)
@@ -112,8 +113,11 @@ def _versions(body: bytes) -> dict[str, int]:
 class VendorPoller:
     """Follows `/state` of every Vendor's adapters: each second while its credentials are not resolved."""
 
-    def __init__(self, session: aiohttp.ClientSession, controller: Controller, env: Env) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, controller: Controller, env: Env, *, port: int = ADMIN_PORT
+    ) -> None:
         self._session = session
+        self._port = port
         self._controller = controller
         self._clock = env.clock
         self._due: dict[Key, float] = {}
@@ -141,17 +145,26 @@ class VendorPoller:
             for key in sorted(pods.members(("vendor", vendor.namespace, vendor.name)))
             if (view := pods.get(key)) is not None and view.running and view.address
         ]
-        answers = [await adapter_state(self._session, address) for address in addresses]
+        answers = [await adapter_state(self._session, address, self._port) for address in addresses]
         told = [answer for answer in answers if answer is not None and answer.credentials_resolved is not None]
-        # All adapters mount the same Secret: one that lacks the key is the one that a person must hear of.
-        worst = next((answer for answer in told if not answer.credentials_resolved), told[0] if told else None)
+        # All adapters mount the same Secret: one that lacks the key, or has words, is what a person must hear of.
+        worst = min(told, key=lambda told: (told.credentials_resolved, not told.credentials_message), default=None)
         if worst is not None and controller.observations.note_credentials(
             vendor, worst.credentials_resolved, worst.credentials_message
         ):
             controller.queue.add(Work("vendor", vendor.namespace, vendor.name), Priority.EDIT)
             controller.vendor_users(vendor)
+        report = _freshest(answers)
+        if report is not None and controller.observations.note_models(vendor, report):
+            controller.queue.add(Work("vendor", vendor.namespace, vendor.name), Priority.CHANGE)
         resolved = worst is not None and bool(worst.credentials_resolved)
         self._due[vendor] = self._clock.monotonic() + (_VENDOR_RESOLVED_S if resolved else _VENDOR_UNRESOLVED_S)
+
+
+def _freshest(answers: Iterable[AdapterState | None]) -> ModelsReport | None:
+    """Of several adapters' lists the latest, so that all who ask in turn see one; without any, why there is none."""
+    reports = [answer.vendor_models for answer in answers if answer is not None and answer.vendor_models is not None]
+    return max(reports, key=lambda report: (report.listed_at or 0, report.has_none, report.problem), default=None)
 
 
 async def adapter_state(session: aiohttp.ClientSession, address: str, port: int = ADMIN_PORT) -> AdapterState | None:

@@ -132,6 +132,7 @@ class Reconciler:
             vendor_adapters={name: self.adapter(Key(key.namespace, name)) for name in names},
             outline=self._outlines.get(key),
             gateway_versions=self._observations.gateway_versions(key),
+            rivals=self._caches.names.rivals(deployment),
         )
         plan = plan_deployment(snapshot)
         if plan.outline is not None:
@@ -169,6 +170,7 @@ class Reconciler:
             children=children,
             pods=self._pods("vendor", key),
             adapter=self.adapter(key),
+            catalogue=self._caches.catalogue(),
         )
         plan = plan_vendor(snapshot)
         await self._carry_out(
@@ -213,7 +215,8 @@ class Reconciler:
             if live is not None and not live.deleting:
                 ready += live.summary.ready
         resolved, message = self._observations.credentials(vendor)
-        return VendorAdapter(ready=ready, credentials_resolved=resolved, credentials_message=message)
+        models = self._observations.models(vendor)
+        return VendorAdapter(ready=ready, credentials_resolved=resolved, credentials_message=message, models=models)
 
     async def _carry_out(
         self,

@@ -64,7 +64,8 @@ def refused_status(error: ApiError) -> str:
     if error.status != 403 and error.status not in _INVALID:
         return ""
     words = error.message[:_LONGEST]
-    return f"the API server refused this object's status: {words}; apply the CustomResourceDefinitions of this release"
+    what = "roles" if error.status == 403 else "CustomResourceDefinitions"
+    return f"the API server refused this object's status: {words}; apply the {what} of this release"
 
 
 _ADVICE = {

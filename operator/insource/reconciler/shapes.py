@@ -21,6 +21,7 @@ class OwnMetadata(TypedDict, total=False):
     resourceVersion: str
     generation: int
     labels: dict[str, str] | None
+    creationTimestamp: str | None
     deletionTimestamp: str
 
 
@@ -87,12 +88,34 @@ class _PodStatus(TypedDict, total=False):
 
 class _PodSpec(TypedDict, total=False):
     schedulingGates: list[dict[str, Any]] | None
+    nodeName: str | None
 
 
 class _Pod(TypedDict, total=False):
     metadata: Metadata
     spec: _PodSpec
     status: _PodStatus | None
+
+
+class _NodeMetadata(TypedDict, total=False):
+    name: str
+    resourceVersion: str
+    labels: dict[str, str] | None
+
+
+class _NodeSpec(TypedDict, total=False):
+    taints: list[dict[str, Any]] | None
+    unschedulable: bool | None
+
+
+class _NodeStatus(TypedDict, total=False):
+    allocatable: dict[str, str] | None
+
+
+class _Node(TypedDict, total=False):
+    metadata: _NodeMetadata
+    spec: _NodeSpec | None
+    status: _NodeStatus | None
 
 
 class _NetworkPolicy(TypedDict, total=False):
@@ -110,6 +133,7 @@ _SHAPES: dict[Resource, Shape] = {
     resources.SERVICE_ACCOUNTS: _ServiceAccount,
     resources.NETWORK_POLICIES: _NetworkPolicy,
     resources.PODS: _Pod,
+    resources.NODES: _Node,
 }
 
 

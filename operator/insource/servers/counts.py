@@ -1,4 +1,4 @@
-"""A server's own count of transcription requests, kept apart from the ledger so that the two can be compared.
+"""A server's own count of its requests, kept apart from the ledger so that the two can be compared.
 
 With a file, every event is one line, appended by one write: it survives the process being killed (though not the
 machine), and several servers may share the file.
@@ -72,9 +72,9 @@ class Counts:
 
     def metrics(self) -> str:
         """The same in Prometheus' text format."""
-        lines = ["# TYPE insource_server_transcriptions_total counter"]
+        lines = ["# TYPE insource_server_requests_total counter"]
         lines += [
-            f'insource_server_transcriptions_total{{event="{name}"}} {self._events[name]}'
+            f'insource_server_requests_total{{event="{name}"}} {self._events[name]}'
             for name in ("begun", "completed", "failed", "cancelled")
         ]
         return "\n".join(lines) + "\n"

@@ -1,15 +1,16 @@
-"""Running a transcription server as a program: listen, load, serve until SIGTERM or SIGINT."""
+"""Running a model server as a program: listen, load, serve until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import socket
+from typing import Any
 
 import structlog
 from aiohttp import web
 
-from insource.servers.application import TranscriptionServer
+from insource.servers.serving import ModelServer
 from insource.servers.settings import ServerSettings
 
 log = structlog.get_logger("insource.servers")
@@ -18,13 +19,13 @@ SHUTDOWN_GRACE_S = 30.0
 """How long requests in flight may still take after SIGTERM."""
 
 
-def run_server(settings: ServerSettings, server: TranscriptionServer) -> None:
+def run_server(settings: ServerSettings, server: ModelServer[Any]) -> None:
     """Serve until SIGTERM or SIGINT. Raises `OSError` if the address is taken, and whatever loading raises."""
     with asyncio.Runner() as runner:
         runner.run(_serve(settings, server))
 
 
-async def _serve(settings: ServerSettings, server: TranscriptionServer) -> None:
+async def _serve(settings: ServerSettings, server: ModelServer[Any]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -113,10 +113,10 @@ async def running(
     finally:
         run.leave()
         if not job.cancel():  # it has begun, and still reads `audio`, which the caller is about to close
-            await _outlast(asyncio.wrap_future(job))
+            await outlast(asyncio.wrap_future(job))
 
 
-async def _outlast(work: asyncio.Future[None]) -> None:
+async def outlast(work: asyncio.Future[None]) -> None:
     """Wait for `work` even if this task is cancelled meanwhile."""
     while not work.done():
         with contextlib.suppress(asyncio.CancelledError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from insource.servers.transcripts import RESPONSE_FORMATS, ResponseFormat
 from insource.wire.errors import error_body
@@ -17,6 +18,8 @@ from insource.wire.errors import error_body
 MAX_UPLOAD_BYTES = 1 << 30
 SPOOL_BYTES = 1 << 20
 MAX_FIELD_BYTES = 64 << 10
+UNREADABLE = (ValueError, RuntimeError, AssertionError, HttpProcessingError)
+"""What aiohttp raises for a body that is no form."""
 GRANULARITIES = ("word", "segment")
 
 
@@ -77,7 +80,7 @@ async def _read_parts(request: web.Request, asked: TranscriptionRequest) -> None
                 if await part.read_chunk(1):
                     raise RefusedRequestError(f"'{part.name}' is too long.", param=part.name)
                 _set(asked, part.name or "", raw.decode("utf-8", "replace"))
-    except ValueError as broken:
+    except UNREADABLE as broken:
         raise RefusedRequestError(f"The multipart body cannot be read: {broken}", param=None) from broken
     if not has_file:
         raise RefusedRequestError("you must provide a file", param="file")

@@ -58,8 +58,9 @@ class StubRecogniser:
 
     def _segments(self, duration_s: float) -> Iterator[Segment]:
         sentences = [part for part in self._settings.text.replace(". ", ".\n").split("\n") if part]
+        wait_s = self._settings.delay_ms / 1000 + self._settings.delay_per_audio_s * duration_s
         for number, sentence in enumerate(sentences):
-            self._never.wait(self._settings.delay_ms / 1000 / len(sentences))
+            self._never.wait(wait_s / len(sentences))
             start, end = (duration_s * n / len(sentences) for n in (number, number + 1))
             words = sentence.split()
             each = (end - start) / max(1, len(words))

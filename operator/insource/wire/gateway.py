@@ -83,6 +83,30 @@ class Signals(_Message):
     deployments: dict[str, DeploymentSignals] = Field(default_factory=dict)
 
 
+class ListedModel(_Message):
+    """One model at a vendor."""
+
+    id: str
+    """The vendor's own."""
+    listed: bool = True
+    """False: a ModelDeployment uses it, and the vendor's list of models has it not."""
+    shutdown_date: str = ""
+    """The day on which the vendor stops serving it, as `2027-02-26`; empty: the vendor names none."""
+
+
+class ModelsReport(_Message):
+    """What a vendor's own list of models says of those that are in use, and of those that it will shut down."""
+
+    models: tuple[ListedModel, ...] = ()
+    """By id; at most 128, those in use before others."""
+    listed_at: int | None = None
+    """When the vendor last gave its list, seconds since 1970; None: it has not since the adapter began."""
+    has_none: bool = False
+    """The vendor says that it has no list of models."""
+    problem: str = ""
+    """Why there is no list, or none of late, in words that stay the same while nothing changes."""
+
+
 class AdapterState(_Message):
     """`GET /state` of an adapter's admin port."""
 
@@ -95,5 +119,7 @@ class AdapterState(_Message):
     credentials_resolved: bool | None = None
     """None for an in-house adapter, which has none."""
     credentials_message: str = ""
+    vendor_models: ModelsReport | None = None
+    """None for an in-house adapter, for a wire format without a list of models, and from an older adapter."""
     unshipped: int = 0
     """Records in the write-ahead log that the ledger has not acknowledged."""

@@ -15,6 +15,8 @@ TOKEN = "x-insource-gateway-token"
 """Proof that a request came through the gateway: hex HMAC-SHA256 of the namespace under the master."""
 OUTCOME = "x-insource-outcome"
 """On every adapter answer: one of `Outcome`. Stripped before the client sees it."""
+STEPS = "x-insource-steps"
+"""On an image server's answer: sampling steps that each picture took."""
 
 SERVER_PORT = 8000
 """The model server, on the pod's address."""

@@ -136,6 +136,13 @@ class IngestResult(BaseModel):
     """What was set aside; the rest of the batch was taken."""
 
 
+class Estimate(_Record):
+    """An amount of work that an attempt may consume."""
+
+    unit: Unit
+    quantity: int = Field(ge=0)
+
+
 class ReservationRequest(_Record):
     """Body of `POST /v1/reservations`: may this spill attempt be made under the deployment's daily limit?"""
 
@@ -149,6 +156,8 @@ class ReservationRequest(_Record):
     unit: Unit
     quantity: int = Field(ge=0)
     """The estimate of what this attempt will consume."""
+    more: tuple[Estimate, ...] = Field(default=(), max_length=8)
+    """The same in further units."""
 
 
 class ReservationAnswer(_Record):

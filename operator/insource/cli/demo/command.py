@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -17,20 +18,55 @@ from rich.console import Console
 from insource.cli.demo.cost import cost
 from insource.cli.demo.deploy import deploy
 from insource.cli.demo.failover import failover
-from insource.cli.demo.scene import DemoFailure, Scene
+from insource.cli.demo.image import image
+from insource.cli.demo.scene import (
+    CODE,
+    IMAGE,
+    IMAGE_MAI,
+    RETRIEVAL,
+    SPEECH,
+    SPEECH_MAI,
+    TRANSCRIPTION,
+    TRANSCRIPTION_MAI,
+    DemoFailure,
+    Example,
+    Scene,
+)
+from insource.cli.demo.speech import speech
+from insource.cli.demo.text import retrieval, text
 from insource.cli.demo.transcribe import transcribe
+from insource.cli.demo.vendors import vendors
 from insource.cli.state import Layout, data_option, replace_file
 from insource.env import system_env
 
 PLAIN_WIDTH = 118
 """Columns where there is no terminal to ask, so that no table is broken."""
 Step = Callable[[Scene], Awaitable[None]]
-STEPS: dict[str, tuple[Step, ...]] = {
-    "transcribe": (transcribe,),
-    "failover": (failover,),
-    "cost": (transcribe, cost),
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one name of `--step` shows, and the examples that it needs."""
+
+    steps: tuple[Step, ...]
+    examples: tuple[Example, ...]
+
+
+MAI = (TRANSCRIPTION_MAI, SPEECH_MAI, IMAGE_MAI)
+STEPS = {
+    "transcribe": Part((transcribe,), (TRANSCRIPTION,)),
+    "speech": Part((speech,), (TRANSCRIPTION, SPEECH)),
+    "image": Part((image,), (IMAGE,)),
+    "text": Part((text,), (CODE,)),
+    "retrieval": Part((retrieval,), (RETRIEVAL,)),
+    "vendors": Part((vendors,), MAI),
+    "failover": Part((failover,), (TRANSCRIPTION,)),
+    "cost": Part((transcribe, cost), (TRANSCRIPTION,)),
 }
-ALL: tuple[Step, ...] = (transcribe, failover, cost)
+ALL = Part(
+    (transcribe, speech, image, text, retrieval, vendors, failover, cost),
+    (TRANSCRIPTION, SPEECH, IMAGE, CODE, RETRIEVAL, *MAI),
+)
 
 
 @click.command()
@@ -38,7 +74,8 @@ ALL: tuple[Step, ...] = (transcribe, failover, cost)
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Also save what you see as a picture.")
 @data_option
 def demo(step: str | None, svg: Path | None, data: Path) -> None:
-    """Serve real speech in-house beside a vendor, break it, see it heal, and see what it cost."""
+    """Serve transcription, speech, pictures, text and retrieval in-house and by vendors, break it, see it heal, and
+    what it cost."""
     console = Console(record=svg is not None)
     if svg is not None or not console.is_terminal:
         console = Console(record=svg is not None, width=PLAIN_WIDTH)
@@ -66,9 +103,10 @@ def demo(step: str | None, svg: Path | None, data: Path) -> None:
         console.save_svg(str(svg), title="make demo")
 
 
-async def play(scene: Scene, steps: tuple[Step, ...]) -> None:
-    """Deploy the example, then the steps."""
-    for step in (deploy, *steps):
+async def play(scene: Scene, part: Part) -> None:
+    """Deploy the examples, then the steps."""
+    await deploy(scene, part.examples)
+    for step in part.steps:
         await step(scene)
 
 
@@ -77,7 +115,7 @@ def installation(scene: Scene) -> Iterator[None]:
     """`insource up --detach` before, `insource down` after, also on Ctrl-C."""
     environment = {**os.environ, "INSOURCE_DATA": str(scene.layout.data)}
     base = [sys.executable, "-m", "insource"]
-    scene.say("[bold]insource up[/bold]: embedded cluster, operator, gateway, ledger, vendor emulator")
+    scene.say("[bold]insource up[/bold]: embedded cluster, operator, gateway, ledger, emulated vendors")
     try:
         subprocess.run([*base, "up", "--detach"], env=environment, check=True)
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from insource.cli.cost import render_cost
 from insource.cli.demo.scene import NAMESPACE, Scene
@@ -14,24 +13,22 @@ SHIPPED_TIMEOUT_S = 20
 async def cost(scene: Scene) -> None:
     """Print the cost table once every request of this run has reached the ledger."""
     scene.say("\n[bold]insource cost[/bold]")
-    expected_s = sum(row["audio_s"] for row in scene.seen.get("transcripts", []))
-    await scene.wait("waiting for the last records", lambda: missing(scene, expected_s), timeout_s=SHIPPED_TIMEOUT_S)
+    unseen = list(dict.fromkeys(scene.requests))
+    await scene.wait("waiting for the last records", lambda: missing(scene, unseen), timeout_s=SHIPPED_TIMEOUT_S)
     report = scene.ledger("/v1/cost", namespace=NAMESPACE)
     scene.console.print(render_cost(report))
     scene.say(
-        "[dim]In-house cost is the whole life of its pods, idle time included: with a handful of clips the idle time "
-        "is nearly all of it, and the vendor is cheaper. `break-even` says from which load on it is not.[/dim]"
+        "[dim]In-house cost is the whole life of its pods, idle time included: with a few requests the idle time "
+        "is nearly all of it. `breaks even` says from which load on it is not.[/dim]"
     )
     scene.seen["cost"] = report
     scene.seen["cost_at"] = datetime.fromtimestamp(scene.clock.now().timestamp(), UTC).isoformat()
 
 
-def missing(scene: Scene, expected_s: float) -> str | None:
-    """None once the ledger has at least this much audio."""
-    known_s = audio_seconds(scene.ledger("/v1/cost", namespace=NAMESPACE))
-    return None if known_s >= expected_s * 0.99 else f"{known_s:.1f} of {expected_s:.1f} audio seconds"
-
-
-def audio_seconds(report: dict[str, Any]) -> float:
-    """All measured audio of a cost report, in seconds."""
-    return sum(float(row["audio_seconds"]) for row in report["rows"])
+def missing(scene: Scene, unseen: list[str]) -> str | None:
+    """None once the ledger has the served attempt of each of these requests; takes out of the list what it has."""
+    for request_id in list(unseen):
+        rows = scene.ledger("/v1/attempts", namespace=NAMESPACE, request_id=request_id)["attempts"]
+        if any(row["outcome"] == "ok" and row["measured"] for row in rows):
+            unseen.remove(request_id)
+    return f"{len(unseen)} requests are not there yet" if unseen else None

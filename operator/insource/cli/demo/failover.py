@@ -12,8 +12,8 @@ from rich.table import Table
 
 from insource.api import meta
 from insource.cli.demo.deploy import unready_reason
-from insource.cli.demo.scene import NAME, NAMESPACE, Scene
-from insource.cli.demo.transcribe import Transcript, openai_client, transcribe_clip
+from insource.cli.demo.scene import NAME, NAMESPACE, TRANSCRIPTION, Scene
+from insource.cli.demo.transcribe import Transcript, transcribe_clip
 from insource.gateway.log_lines import Request, parse_lines
 from insource.wire.records import attempt_id
 from insource.wire.vocabulary import Role
@@ -35,7 +35,7 @@ class SeenAttempt:
 async def failover(scene: Scene) -> None:
     """Kill -9 the model server, send a request at once, compare ledger and Envoy's log, wait for the healing."""
     scene.say("\n[bold]kill -9[/bold] of the in-house model server, and one request right after it")
-    client = openai_client(scene)
+    client = scene.client(TRANSCRIPTION)
     killed = kill_server(scene)
     scene.say(f"killed process {killed}")
     answer = await asyncio.to_thread(transcribe_clip, client, scene.clips[0], scene)
@@ -156,4 +156,4 @@ def unhealed_reason(scene: Scene) -> str | None:
         conditions = {entry["type"]: entry["status"] for entry in pod.get("status", {}).get("conditions", [])}
         if conditions.get("Ready") != "True":
             return f"pod {pod['metadata']['name']} is not ready yet"
-    return unready_reason(scene)
+    return unready_reason(scene, NAME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -23,6 +24,25 @@ from insource.env import Clock
 NAMESPACE = "voice"
 NAME = "dictation"
 POLL_S = 0.2
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One file in `examples/` and the ModelDeployment that it has."""
+
+    file: str
+    name: str
+
+
+TRANSCRIPTION = Example("transcription.yaml", NAME)
+SPEECH = Example("speech.yaml", "narration")
+IMAGE = Example("image.yaml", "pictures")
+TRANSCRIPTION_MAI = Example("transcription-mai.yaml", "dictation-mai")
+SPEECH_MAI = Example("speech-mai.yaml", "narration-mai")
+IMAGE_MAI = Example("image-mai.yaml", "pictures-mai")
+CODE = Example("code-completion.yaml", "code")
+RETRIEVAL = Example("retrieval.yaml", "retrieval")
 
 
 class DemoFailure(click.ClickException):
@@ -38,6 +58,8 @@ class Scene:
     clock: Clock
     seen: dict[str, Any] = field(default_factory=dict)
     """What goes to `demo.json`."""
+    requests: list[str] = field(default_factory=list)
+    """Ids of the requests that were served: the ledger must come to know each."""
 
     @property
     def state(self) -> State:
@@ -53,6 +75,48 @@ class Scene:
     def clips(self) -> list[Path]:
         """The five LibriVox clips, in reading order; each has its transcript beside it as `.txt`."""
         return sorted((self.examples / "audio").glob("*.wav"))
+
+    @property
+    def folder(self) -> Path:
+        """Where sounds and pictures are saved; made when it is not there. Seen from the current folder, if below it."""
+        found, here = self.layout.data / "demo", Path.cwd()
+        found.mkdir(parents=True, exist_ok=True)
+        return found.relative_to(here) if found.is_relative_to(here) else found
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether blocks in colour make sense where this is printed."""
+        return self.console.is_terminal or self.console.record
+
+    def client(self, example: Example) -> Any:
+        """The OpenAI SDK, pointed at the gateway. Its own retries are off, so that each request is one request."""
+        from openai import OpenAI
+
+        return OpenAI(
+            base_url=f"{self.state.gateway_url}/{NAMESPACE}/{example.name}/v1",
+            api_key=self.layout.api_key.read_text().strip(),
+            max_retries=0,
+            timeout=60,
+        )
+
+    def served(self, raw: Any) -> str:
+        """Remember a raw answer of the SDK as one that the ledger must know; the request's id."""
+        request_id = str(raw.headers.get("x-request-id", ""))
+        self.expect(bool(request_id), "an answer has no x-request-id")
+        self.requests.append(request_id)
+        return request_id
+
+    async def work(self, what: str, job: Callable[[], Result]) -> tuple[Result, float]:
+        """Do something that blocks, and say what meanwhile: its result, and the seconds that it took."""
+        import openai
+
+        started = self.clock.monotonic()
+        with self.console.status(what):
+            try:
+                result = await asyncio.to_thread(job)
+            except openai.OpenAIError as error:
+                raise DemoFailure(f"{what}: {error}. Logs: {self.layout.logs}") from None
+        return result, self.clock.monotonic() - started
 
     def say(self, text: str) -> None:
         """One line of narration."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
-from insource.cli.demo.scene import NAME, NAMESPACE, Scene
+from insource.cli.demo.scene import TRANSCRIPTION, Scene
 
 WORST_MEAN_WER = 0.10
 
@@ -32,7 +32,7 @@ class Transcript:
 async def transcribe(scene: Scene) -> None:
     """Transcribe the five clips; fail if the mean word error rate is above 10 %."""
     scene.say("\n[bold]Five LibriVox clips through the OpenAI SDK[/bold] (only base_url and api_key changed)")
-    client = openai_client(scene)
+    client = scene.client(TRANSCRIPTION)
     rows: list[Transcript] = []
     table = Table(box=None, pad_edge=False, show_lines=False)
     for header, justify in (("clip", "left"), ("audio s", "right"), ("took s", "right"), ("WER", "right")):
@@ -58,18 +58,6 @@ async def transcribe(scene: Scene) -> None:
     scene.expect(mean <= WORST_MEAN_WER, f"the mean WER is {mean:.3f}, above {WORST_MEAN_WER}")
 
 
-def openai_client(scene: Scene) -> Any:
-    """The OpenAI SDK, pointed at the gateway. Its own retries are off, so that each request is one request."""
-    from openai import OpenAI
-
-    return OpenAI(
-        base_url=f"{scene.state.gateway_url}/{NAMESPACE}/{NAME}/v1",
-        api_key=scene.layout.api_key.read_text().strip(),
-        max_retries=0,
-        timeout=60,
-    )
-
-
 def transcribe_clip(client: Any, clip: Path, scene: Scene) -> Transcript:
     """One request; blocking."""
     from jiwer import wer
@@ -86,7 +74,7 @@ def transcribe_clip(client: Any, clip: Path, scene: Scene) -> Transcript:
         clip=clip.name,
         audio_s=duration_s(clip),
         took_s=took_s,
-        request_id=raw.headers.get("x-request-id", ""),
+        request_id=scene.served(raw),
         text=text,
         reference=reference,
         wer=wer(normalise(reference), normalise(text)),

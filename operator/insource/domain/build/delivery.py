@@ -6,7 +6,15 @@ from typing import Any
 
 from insource.domain.build.pod import CONTAINER_SECURITY, variable
 from insource.domain.build.pod_settings import mirrored
-from insource.domain.delivery import PRELOADED, cache_folder, claim_and_path, image_reference, wanted_files
+from insource.domain.delivery import (
+    PRELOADED,
+    cache_folder,
+    claim_and_path,
+    image_reference,
+    model_file,
+    uses_model_file,
+    wanted_files,
+)
 from insource.domain.pod_troubles import FETCH_CONTAINER
 from insource.domain.references import InHouseTarget
 from insource.domain.snapshot import Settings
@@ -50,10 +58,13 @@ def deliver(spec: dict[str, Any], target: InHouseTarget, settings: Settings) -> 
     if target.cache_claim:
         mount |= {"subPath": cache_folder(target.source)}
     server, *others = spec["initContainers"]
+    # Before the runtime's own variables, which may refer to them.
+    where = [variable("MODEL_DIR", MODEL_DIR)]
+    if uses_model_file(target.runtime.spec):
+        where.append(variable("MODEL_FILE", f"{MODEL_DIR}/{model_file(target.source)}"))
     server = {
         **server,
-        # Before the runtime's own variables, which may refer to it.
-        "env": [server["env"][0], variable("MODEL_DIR", MODEL_DIR), *server["env"][1:]],
+        "env": [server["env"][0], *where, *server["env"][1:]],
         "volumeMounts": [*server["volumeMounts"], mount],
     }
     return {**spec, "initContainers": [*before, server, *others], "volumes": [*spec["volumes"], *volumes]}
@@ -75,7 +86,7 @@ def _model_volume(target: InHouseTarget, settings: Settings) -> dict[str, Any]:
 
 def _fetch(target: InHouseTarget, settings: Settings) -> dict[str, Any]:
     delivery = settings.delivery
-    files = WANTED_FILES.dump_json(wanted_files(target.source, delivery.hf_endpoint)).decode()
+    files = WANTED_FILES.dump_json(wanted_files(target.source, delivery.hf_endpoint), exclude_none=True).decode()
     into = f"{CACHE_DIR}/{cache_folder(target.source)}" if target.cache_claim else MODEL_DIR
     arguments = ["--into", into, "--limit", str(target.startup_timeout_s), "--message-file", TERMINATION_MESSAGE]
     mounts: list[dict[str, Any]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from functools import lru_cache
 from typing import Any
 
@@ -34,9 +35,15 @@ from insource.domain.names import digest, revision_hash
 from insource.domain.references import NO_SETTINGS, InHouseTarget
 from insource.domain.snapshot import ModelDeployment, Settings
 
-RENDERER = 1
+RENDERER = 3
 """Stored beside each template; raise it with every change of what this file renders."""
 CACHE_DIR = "/var/cache/insource"
+SHM = "shm"
+SHM_DIR = "/dev/shm"
+UNHEALTHY_SERVER_GRACE_S = 30
+"""A server that its probe gave up on ends in this time, for what it may still have in hand. With the pod's own grace,
+which is for the longest request, a hung one would keep its accelerator for minutes and serve nobody.
+"""
 
 
 def revision_of(deployment: ModelDeployment, target: InHouseTarget) -> str:
@@ -59,11 +66,17 @@ def _referred(source: Source, runtime: Resource[InferenceRuntimeSpec], class_: R
     scheduling = {"resource_name", "node_selector", "tolerations", "runtime_class_name"}
     newer = {"resource_claim_template", "scheduler_name", "queue_name"}
     place = class_.spec.model_dump(mode="json", include=scheduling)
+    # The newer ones only where they are used: a release must not restart the others.
+    used = runtime.spec.model_dump(mode="json", include={"shm", "run_as_user"}, exclude_defaults=True)
+    if class_.name in runtime.spec.accelerator_images:
+        used["image"] = runtime.spec.accelerator_images[class_.name]
+    older = runtime.spec.model_dump(
+        mode="json", exclude={"slots", "model_delivery", "accelerator_images", "shm", "run_as_user"}
+    )
     return digest(
         [
             source.model_dump(mode="json", exclude={"profiles", "files"}),
-            [runtime.name, runtime.spec.model_dump(mode="json", exclude={"slots", "model_delivery"})],
-            # The newer ones only where they are used: a release must not restart the others.
+            [runtime.name, older, *([used] if used else ())],
             [class_.name, {**place, **class_.spec.model_dump(mode="json", include=newer, exclude_defaults=True)}],
         ]
     )
@@ -96,6 +109,8 @@ def render_template(
         "containers": [_adapter(deployment, target, settings, revision, request_timeout_s)],
         "volumes": [*adapter_volumes(), {"name": "cache", "emptyDir": {}}],
     }
+    if shm := _shm(target):
+        spec["volumes"].append({"name": SHM, "emptyDir": {"medium": "Memory", "sizeLimit": shm}})
     place(spec, class_, target.pod, target.count)
     own = labels_of(deployment, target, revision)
     template: dict[str, Any] = {
@@ -117,7 +132,7 @@ def _server(target: InHouseTarget, settings: Settings) -> dict[str, Any]:
     period_s = 1 if target.startup_timeout_s <= 600 else 5
     container: dict[str, Any] = {
         "name": "server",
-        "image": mirrored(runtime.image, settings),
+        "image": mirrored(runtime.accelerator_images.get(target.class_.name, runtime.image), settings),
         "restartPolicy": "Always",
         "env": [
             downward("POD_IP", "status.podIP"),
@@ -138,12 +153,23 @@ def _server(target: InHouseTarget, settings: Settings) -> dict[str, Any]:
             "periodSeconds": period_s,
             "timeoutSeconds": 5,
             "failureThreshold": max(1, target.startup_timeout_s // period_s),
+            "terminationGracePeriodSeconds": UNHEALTHY_SERVER_GRACE_S,
         },
         # A busy server may answer late; one that says nothing for a minute is hung, and is restarted.
-        "livenessProbe": {**health, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
+        "livenessProbe": {
+            **health,
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+            "terminationGracePeriodSeconds": UNHEALTHY_SERVER_GRACE_S,
+        },
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "cache", "mountPath": CACHE_DIR}],
     }
+    if runtime.run_as_user is not None:
+        container["securityContext"] = {**CONTAINER_SECURITY, "runAsUser": runtime.run_as_user}
+    if _shm(target):
+        container["volumeMounts"].append({"name": SHM, "mountPath": SHM_DIR})
     if runtime.command:
         container["command"] = list(runtime.command)
     if runtime.args:
@@ -154,6 +180,13 @@ def _server(target: InHouseTarget, settings: Settings) -> dict[str, Any]:
     if target.pod.server is not None:
         settle_server(container, target.pod.server)
     return container
+
+
+def _shm(target: InHouseTarget) -> str:
+    """The size of our own `/dev/shm`; empty: there is none, or the backend's owner mounts another there."""
+    server = target.pod.server
+    theirs = {posixpath.normpath(mount.mount_path) for mount in server.volume_mounts} if server is not None else ()
+    return target.runtime.spec.shm or "" if SHM_DIR not in theirs else ""
 
 
 def _resources(target: InHouseTarget) -> dict[str, Any]:

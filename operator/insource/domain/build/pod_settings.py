@@ -49,6 +49,8 @@ def settle(template: dict[str, Any], pod: PodSettings, settings: Settings, own: 
     secrets = [*settings.image_pull_secrets, *(item.name for item in pod.image_pull_secrets)]
     if secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(secrets)]
+    if pod.service_account_name:
+        spec["serviceAccountName"] = pod.service_account_name
     if pod.priority_class_name:
         spec["priorityClassName"] = pod.priority_class_name
     if pod.affinity is not None:

@@ -38,13 +38,14 @@ def build_vendor_deployment(vendor: Vendor, settings: Settings) -> Manifest:
     environment = [
         *adapter_environment(settings, namespace=vendor.namespace, kind="vendor", drain_grace_s=LONGEST_REQUEST_S),
         variable("INSOURCE_VENDOR", vendor.name),
-        variable("INSOURCE_DIALECT", vendor.spec.dialect),
+        variable("INSOURCE_DIALECT", vendor.spec.dialect.value),
         variable("INSOURCE_ENDPOINT", vendor.spec.endpoint),
         variable("INSOURCE_VENDOR_KEY_FILE", f"{KEY_DIR}/{secret.key}"),
         variable("INSOURCE_VENDOR_SECRET", f"{secret.name}/{secret.key}"),
         variable("INSOURCE_ROUTES_FILE", f"{ROUTES_DIR}/{ROUTES_KEY}"),
         variable("INSOURCE_REQUESTS_PER_MINUTE", str(limits.requests_per_minute if limits else 0)),
         variable("INSOURCE_CONCURRENCY", str(limits.concurrency if limits else 0)),
+        *_version_environment(vendor.spec),
         *_way_environment(vendor.spec),
     ]
     way_mounts, way_volumes = _way_files(vendor.spec)
@@ -83,6 +84,11 @@ def build_vendor_deployment(vendor: Vendor, settings: Settings) -> Manifest:
             }
         },
     )
+
+
+def _version_environment(spec: VendorSpec) -> list[dict[str, Any]]:
+    """For those that have one: the template of all others stays what it was."""
+    return [variable("INSOURCE_API_VERSION", spec.api_version)] if spec.api_version else []
 
 
 def _way_environment(spec: VendorSpec) -> list[dict[str, Any]]:

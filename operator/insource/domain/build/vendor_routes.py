@@ -12,7 +12,7 @@ from insource.api.kinds import Misfit
 from insource.domain.build.objects import manifest
 from insource.domain.build.vendor_deployment import CA_KEY, ROUTES_KEY
 from insource.domain.names import vendor_adapter_name
-from insource.domain.references import allows
+from insource.domain.references import SERVED, allows
 from insource.domain.snapshot import Child, Manifest, ModelDeployment, Vendor
 from insource.wire.routes import VendorRoute, VendorRoutes
 
@@ -61,8 +61,10 @@ def _kept(vendor: Vendor, unfit: Iterable[Misfit], live: Child | None) -> dict[s
 
 
 def route_of(vendor: Vendor, deployment: ModelDeployment) -> VendorRoute | None:
-    """The ModelDeployment's route at this Vendor; None if it has nothing to do with it."""
+    """The ModelDeployment's route at this Vendor; None if it has nothing to do with it, or is not served at all."""
     spec = deployment.spec
+    if spec.modality not in SERVED:
+        return None
     found = next(
         ((item.name, item.vendor.model) for item in spec.backends if item.vendor and item.vendor.name == vendor.name),
         None,

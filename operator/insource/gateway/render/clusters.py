@@ -16,6 +16,7 @@ CONNECT_TIMEOUT_MS = 1000
 UPSTREAM_IDLE_S = 30
 """Below every adapter's keep-alive time, so that Envoy never writes on a connection that the other side is closing."""
 NO_LIMIT = 1_000_000
+_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 CHOICES = 4
 """LEAST_REQUEST's `choice_count`: with 2, a stopped replica still gets a share of the requests."""
 FAILURES = 3
@@ -66,6 +67,23 @@ def _ejection() -> outlier_detection_pb2.OutlierDetection:
     return ejection
 
 
+def raise_limits(cluster: cluster_pb2.Cluster) -> None:
+    """Take Envoy's own limits off a cluster. Note: 3 for max_retries drops retries under load; adapters shed."""
+    for priority in (base_pb2.DEFAULT, base_pb2.HIGH):
+        limits = circuit_breaker_pb2.CircuitBreakers.Thresholds(priority=priority)
+        for limit in (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries):
+            limit.value = NO_LIMIT
+        cluster.circuit_breakers.thresholds.append(limits)
+
+
+def speak_http1(cluster: cluster_pb2.Cluster) -> None:
+    """Connections of HTTP/1.1, let go of when idle."""
+    options = http_protocol_options_pb2.HttpProtocolOptions()
+    options.explicit_http_config.http_protocol_options.SetInParent()
+    options.common_http_protocol_options.idle_timeout.seconds = UPSTREAM_IDLE_S
+    cluster.typed_extension_protocol_options[_PROTOCOL_OPTIONS].Pack(options, deterministic=True)
+
+
 def _template() -> cluster_pb2.Cluster:
     cluster = cluster_pb2.Cluster(type=cluster_pb2.Cluster.EDS, lb_policy=cluster_pb2.Cluster.LEAST_REQUEST)
     cluster.connect_timeout.FromMilliseconds(CONNECT_TIMEOUT_MS)
@@ -74,16 +92,9 @@ def _template() -> cluster_pb2.Cluster:
     cluster.common_lb_config.healthy_panic_threshold.value = 0.0
     # Note: by default Envoy gathers such changes for a second: an address that fails again would be out only then.
     cluster.common_lb_config.update_merge_window.FromMilliseconds(0)
-    for priority in (base_pb2.DEFAULT, base_pb2.HIGH):
-        # Note: the default of 3 for max_retries drops retries under load; adapters do the shedding.
-        limits = circuit_breaker_pb2.CircuitBreakers.Thresholds(priority=priority)
-        for limit in (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries):
-            limit.value = NO_LIMIT
-        cluster.circuit_breakers.thresholds.append(limits)
+    raise_limits(cluster)
     cluster.outlier_detection.CopyFrom(_ejection())
-    cluster.typed_extension_protocol_options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"].CopyFrom(
-        _protocol_options()
-    )
+    cluster.typed_extension_protocol_options[_PROTOCOL_OPTIONS].CopyFrom(_protocol_options())
     cluster.eds_cluster_config.eds_config.CopyFrom(ads_source())
     return cluster
 

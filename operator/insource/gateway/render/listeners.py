@@ -82,6 +82,9 @@ def _edge(settings: ListenerSettings) -> Json:
         **_manager("edge", settings, [keys, logs.outcome_filter(RESPONSE_SECRETS)]),
         "use_remote_address": True,
         "early_header_mutation_extensions": [early],
+        # The SDK writes the name of a model as one segment of a path. Sent back, so that a proxy before us, which may
+        # have rules about paths, sees the path that we see.
+        "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
         # A route's idle time-out is 0, so this is what ends an upload that stalls.
         "request_timeout": f"{settings.upload_timeout_s}s",
         "request_headers_timeout": "15s",

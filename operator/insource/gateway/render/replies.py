@@ -35,7 +35,8 @@ def _mappers() -> list[Json]:
             "model_not_found",
         ),
         _reply(_status(408), "The request body did not arrive in time.", bad, "request_timeout"),
-        _reply(_status(413), "The request body is larger than this deployment accepts.", bad, "request_too_large"),
+        # Only a deployment's own route answers it, with the words that name its limit.
+        _reply(_status(413), "%LOCAL_REPLY_BODY%", bad, "request_too_large"),
         _reply(
             _both(_status(503), _flags("UO")), "The gateway is at its limit.", ours, "overloaded", ("retry-after", "1")
         ),
@@ -47,7 +48,15 @@ def _mappers() -> list[Json]:
             ("retry-after", "5"),
         ),
         # Note: no %RESPONSE_CODE_DETAILS% in this one: it shows addresses.
-        _reply(_status(503), "The deployment did not answer.", ours, "upstream_unavailable", ("retry-after", "1")),
+        _reply(
+            _both(_status(503), _flags()),
+            "The deployment did not answer.",
+            ours,
+            "upstream_unavailable",
+            ("retry-after", "1"),
+        ),
+        # What is left has no flag at all: Envoy is short of memory.
+        _reply(_status(503), "The gateway is at its limit.", ours, "overloaded", ("retry-after", "1")),
         _reply(_status(502), "The deployment broke the HTTP protocol.", ours, "bad_gateway"),
         _reply(_status(504), "The deployment did not finish within its request timeout.", ours, "timeout"),
         _reply(_status(500), "The gateway has no usable key list yet.", ours, "gateway_not_ready"),

@@ -17,6 +17,7 @@ from insource.gateway.render import names
 from insource.gateway.render.clusters import render_cluster
 from insource.gateway.render.endpoints import render_endpoints
 from insource.gateway.render.keys import render_keys
+from insource.gateway.render.plain import render_plain_cluster, render_plain_routes, render_plain_scopes
 from insource.gateway.render.routes import render_routes, render_scope
 from insource.gateway.view import ClientKey, DeploymentView
 
@@ -46,6 +47,16 @@ def render_deployment(
         _resource(names.ROUTES, names.routes_name(view.key), render_routes(view, token)),
         _resource(names.SCOPE, names.scope_name(view.key), render_scope(view)),
     )
+
+
+def render_plain(socket: str) -> list[Resource]:
+    """Plain `/v1/...`: the way to the agent, listening on `socket`."""
+    cluster, routes = render_plain_cluster(socket), render_plain_routes()
+    return [
+        _resource(names.CLUSTER, cluster.name, cluster),
+        _resource(names.ROUTES, routes.name, routes),
+        *(_resource(names.SCOPE, scope.name, scope) for scope in render_plain_scopes()),
+    ]
 
 
 def render_readiness() -> Resource:

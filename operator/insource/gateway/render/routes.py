@@ -74,6 +74,8 @@ def _too_large(view: DeploymentView) -> route_components_pb2.Route:
     length.range_match.start = view.max_body_bytes + 1
     length.range_match.end = 1 << 62
     route.direct_response.status = 413
+    words = f"The request body is larger than this deployment's limit of {view.max_body_bytes} bytes."
+    route.direct_response.body.inline_string = words
     return route
 
 
