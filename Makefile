@@ -20,7 +20,7 @@ CLUSTER_TESTS := tests/charts tests/cluster tests/contract tests/operators
 
 .PHONY: demo up down test cluster-build cluster-test cluster-up cluster-down cluster-images node-test image-reproducible check format generate clean \
 	bench-reconcile bench-reconcile-embedded bench-reconcile-real bench-reconcile-floor \
-	bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api bench-speech-server bench-speech-stream bench-text-server bench-embedding-server bench-image-server bench-units \
+	bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api bench-transcription-server bench-speech-server bench-speech-stream bench-text-server bench-embedding-server bench-image-server bench-units \
 	train-image train-classifier image-sheet fuzz
 
 demo: $(STAMP)
@@ -78,7 +78,7 @@ bench-reconcile-embedded: $(STAMP)
 bench-reconcile-real bench-reconcile-floor: cluster-build
 	@$(BIN)/python -m bench.$(subst -,_,$(patsubst bench-%,%,$@))
 
-bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api bench-speech-server bench-speech-stream bench-text-server bench-embedding-server bench-image-server bench-units: $(STAMP)
+bench-gateway bench-gateway-faults bench-ledger bench-upload-memory bench-embedded-api bench-transcription-server bench-speech-server bench-speech-stream bench-text-server bench-embedding-server bench-image-server bench-units: $(STAMP)
 	@$(BIN)/python -m bench.$(subst -,_,$(patsubst bench-%,%,$@))
 
 # The models that this repository trains itself (minutes), in an environment of their own; what comes out is committed.

@@ -36,6 +36,7 @@ COMMANDS = {
     "embedding_server": "make bench-embedding-server",
     "image_server": "make bench-image-server",
     "units": "make bench-units",
+    "transcription_server": "make bench-transcription-server",
 }
 
 

@@ -115,13 +115,15 @@ def pico_cpu_per_audio_s() -> float:
     return float(run.stdout)
 
 
-def figure(name: str, values: Sequence[float], unit: str, peers: Sequence[float] = ()) -> Figure:
+def figure(
+    name: str, values: Sequence[float], unit: str, peers: Sequence[float] = (), peer: str = "pico (py-nanotts)"
+) -> Figure:
     """The median of several turns, beside the peer's."""
     return Figure(
         name,
         round(statistics.median(values), 4),
         unit,
-        peer="pico (py-nanotts)" if peers else "",
+        peer=peer if peers else "",
         peer_value=round(statistics.median(peers), 4) if peers else None,
         runs=len(values),
         spread=(round(min(values), 4), round(max(values), 4)),
