@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
-from insource.cli.cost import PLAIN_WIDTH, cost, render_cost
+from insource.cli.cost import PLAIN_WIDTH, cost, render_cost, work_done
 from insource.ledger.attempts import ChargeView
 from insource.ledger.prices import PriceTable
 from insource.ledger.report import CostQuery
@@ -51,11 +51,42 @@ def mixed_report() -> dict[str, Any]:
     )  # fmt: skip
 
 
+def printed(shown: dict[str, Any], width: int = PLAIN_WIDTH) -> str:
+    file = io.StringIO()
+    Console(width=width, no_color=True, file=file).print(render_cost(shown))
+    return file.getvalue()
+
+
 def test_work_in_other_units_than_audio(snapshot: SnapshotAssertion) -> None:
-    console = Console(width=PLAIN_WIDTH, no_color=True, file=io.StringIO())
-    console.print(render_cost(mixed_report()))
-    assert isinstance(console.file, io.StringIO)
-    assert console.file.getvalue() == snapshot
+    assert printed(mixed_report()) == snapshot
+
+
+def test_what_is_only_bought_is_compared_with_nothing() -> None:
+    shown = printed(mixed_report())
+    assert "voice/dictation: 30,000 characters in-house" in shown
+    assert "voice/writer:" not in shown
+
+
+def test_units_that_are_the_same_are_added_up_and_others_are_not() -> None:
+    (total,) = (line for line in printed(mixed_report()).splitlines() if line.startswith("total"))
+    assert "characters" not in total
+    same = report(spoken("a", 30_000), spoken("b", 2_000, vendor=True, model="tts-1"))
+    (total,) = (line for line in printed(same).splitlines() if line.startswith("total"))
+    assert "32,000 characters" in total
+
+
+def test_names_stay_in_one_piece_where_it_is_narrow() -> None:
+    name = "retrieval-bought-from-us"
+    long = "q" * 63
+    shown = report(spoken("a", 30_000, deployment=name), spoken("b", 1, deployment=long))
+    lines = printed(shown, width=90).splitlines()
+    assert any(name in line for line in lines)
+    assert all(len(line) <= 90 for line in lines)
+    assert "".join(lines).partition("voice/")[0].count("q") == 63, "folded, not cut"
+
+
+def test_one_is_singular() -> None:
+    assert work_done({"images": {"measured": 1}, "pixels": {"measured": 1_024}}) == "1 image, 1,024 pixels"
 
 
 class Ledger:

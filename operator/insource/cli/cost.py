@@ -22,8 +22,12 @@ from insource.wire.vocabulary import Unit
 TIMEOUT_S = 10.0
 PLAIN_WIDTH = 160
 """When the output is no terminal: never wrapped, so that it can be cut by columns."""
+NAME_WIDTH = 24
+"""Names up to this long stay in one piece, so that they can be copied; where it is narrow the rest wraps."""
 NONE = "-"
 UNPRICED = "unpriced"
+WORK, PER = 2, -1
+"""Which of a row's cells."""
 
 
 @click.command()
@@ -89,7 +93,8 @@ def render_cost(report: Mapping[str, Any]) -> Table:
         if any(name in row for row in report["rows"])
     ]
     for name in names:
-        table.add_column(name.upper(), overflow="fold")
+        longest = max(len(row[name]) for row in report["rows"])
+        table.add_column(name.upper(), overflow="fold", min_width=min(longest, NAME_WIDTH))
     audio = all(set(row["work"]) <= {Unit.AUDIO_MS} for row in report["rows"])
     for header in (
         "REQUESTS",
@@ -105,7 +110,11 @@ def render_cost(report: Mapping[str, Any]) -> Table:
         table.add_row(*(Text(row[name]) for name in names), *_cells(row, audio=audio))
     if len(report["rows"]) > 1:
         table.add_section()
-        table.add_row("total", *("" for _ in names[1:]), *_cells(report["totals"], audio=audio), style="bold")
+        cells = _cells(report["totals"], audio=audio)
+        if len({frozenset(row["work"]) for row in report["rows"] if row["work"]}) > 1:
+            # Money adds up; seconds, characters and images do not, and have no one price.
+            cells[WORK] = cells[PER] = ""
+        table.add_row("total", *("" for _ in names[1:]), *cells, style="bold")
     return table
 
 
@@ -136,7 +145,9 @@ def work_done(work: Mapping[str, Mapping[str, int]]) -> str:
         if not counts["measured"]:
             continue
         seconds = unit == Unit.AUDIO_MS
-        found.append(f"{counts['measured'] / 1000:,.1f} s" if seconds else f"{counts['measured']:,} {unit}")
+        one = counts["measured"] == 1
+        name = unit.removesuffix("s") if one else unit
+        found.append(f"{counts['measured'] / 1000:,.1f} s" if seconds else f"{counts['measured']:,} {name}")
     return ", ".join(found).replace("_", " ") or NONE
 
 
@@ -165,7 +176,10 @@ def _comparison(comparison: Mapping[str, Any], currency: str) -> list[str]:
     minutes = float(comparison["in_house_audio_seconds"]) / 60
     work = {unit: {"measured": quantity} for unit, quantity in comparison["in_house_work"].items()}
     done = f"{minutes:,.1f} min of audio" if comparison["unit"] == Unit.AUDIO_MS else work_done(work)
-    done = done if done != NONE else "nothing"
+    if done == NONE:
+        if spent is not None and not _amount(spent):
+            return []  # only bought: there is nothing to compare
+        done = "nothing"
     head = f"{name}: {done} in-house for {UNPRICED if spent is None else _money(spent)} {currency}"
     lines = [head]
     seen = set()
