@@ -23,6 +23,9 @@ log = structlog.get_logger("insource.servers")
 
 VOICE_HEADER = "x-insource-voice"
 """On every answer: the voice that speaks, whatever name it was asked for by."""
+DELTA_BYTES = 12 << 10
+"""Of sound in one event, at most (a quarter of a second of pcm): who reads whole events need not wait for a sentence's
+last byte. Without a rest in base64's groups of three."""
 NOTHING_TO_SAY = "There is nothing in 'input' that can be spoken."
 
 
@@ -182,10 +185,10 @@ async def _send_audio(
 async def _send_events(
     response: web.StreamResponse, first: bytes, arriving: AsyncIterator[bytes], usage: Usage
 ) -> None:
-    await _send(response, _delta(first))
+    await _send_deltas(response, first)
     try:
         async for chunk in arriving:
-            await _send(response, _delta(chunk))
+            await _send_deltas(response, chunk)
     except ConnectionError:
         raise
     except Exception as error:  # an event, and an end without `done`
@@ -197,8 +200,10 @@ async def _send_events(
     await _send(response, {"type": "speech.audio.done", "usage": usage.report()})
 
 
-def _delta(chunk: bytes) -> dict[str, Any]:
-    return {"type": "speech.audio.delta", "audio": base64.b64encode(chunk).decode()}
+async def _send_deltas(response: web.StreamResponse, chunk: bytes) -> None:
+    for start in range(0, len(chunk), DELTA_BYTES):
+        audio = base64.b64encode(chunk[start : start + DELTA_BYTES]).decode()
+        await _send(response, {"type": "speech.audio.delta", "audio": audio})
 
 
 async def _send(response: web.StreamResponse, event: dict[str, Any]) -> None:
