@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
-from insource.cli.cost import PLAIN_WIDTH, cost, render_cost, work_done
+from insource.cli.cost import LEAST_WIDTH, PLAIN_WIDTH, cost, print_cost, work_done
 from insource.ledger.attempts import ChargeView
 from insource.ledger.prices import PriceTable
 from insource.ledger.report import CostQuery
@@ -53,7 +53,7 @@ def mixed_report() -> dict[str, Any]:
 
 def printed(shown: dict[str, Any], width: int = PLAIN_WIDTH) -> str:
     file = io.StringIO()
-    Console(width=width, no_color=True, file=file).print(render_cost(shown))
+    print_cost(Console(width=width, no_color=True, file=file), shown)
     return file.getvalue()
 
 
@@ -65,6 +65,9 @@ def test_what_is_only_bought_is_compared_with_nothing() -> None:
     shown = printed(mixed_report())
     assert "voice/dictation: 30,000 characters in-house" in shown
     assert "voice/writer:" not in shown
+    audio = full_report()
+    audio["comparisons"][0] |= {"in_house_work": {"audio_ms": 0}, "in_house_cost": "0.000000000"}
+    assert "in-house for" not in printed(audio)
 
 
 def test_units_that_are_the_same_are_added_up_and_others_are_not() -> None:
@@ -75,14 +78,19 @@ def test_units_that_are_the_same_are_added_up_and_others_are_not() -> None:
     assert "32,000 characters" in total
 
 
-def test_names_stay_in_one_piece_where_it_is_narrow() -> None:
+@pytest.mark.parametrize("width", [40, 80, 118])
+def test_names_words_and_amounts_stay_in_one_piece_where_it_is_narrow(width: int) -> None:
     name = "retrieval-bought-from-us"
-    long = "q" * 63
-    shown = report(spoken("a", 30_000, deployment=name), spoken("b", 1, deployment=long))
-    lines = printed(shown, width=90).splitlines()
-    assert any(name in line for line in lines)
-    assert all(len(line) <= 90 for line in lines)
-    assert "".join(lines).partition("voice/")[0].count("q") == 63, "folded, not cut"
+    found = report(spoken("a", 30_000_000, deployment=name), spoken("b", 2_000, vendor=True, deployment=name))
+    shown = printed(found, width=width)
+    assert {name, "30,000,000", "characters", "0.190000"} <= set(shown.split())
+    assert "…" not in shown
+    assert max(len(line.rstrip()) for line in shown.partition(f"voice/{name}")[0].splitlines()) <= LEAST_WIDTH
+
+
+def test_very_long_names_are_folded_and_not_cut() -> None:
+    shown = printed(report(spoken("a", 30_000, deployment="q" * 63)), width=80)
+    assert shown.partition("voice/")[0].count("q") == 63
 
 
 def test_one_is_singular() -> None:

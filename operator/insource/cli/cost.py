@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +23,7 @@ from insource.wire.vocabulary import Unit
 TIMEOUT_S = 10.0
 PLAIN_WIDTH = 160
 """When the output is no terminal: never wrapped, so that it can be cut by columns."""
+LEAST_WIDTH = 118
 NAME_WIDTH = 24
 """Names up to this long stay in one piece, so that they can be copied; where it is narrow the rest wraps."""
 NONE = "-"
@@ -56,7 +58,17 @@ def cost(namespace: str, since: str, by: str, as_json: bool, data: Path) -> None
         where = f" in namespace {namespace}" if namespace else ""
         console.print(f"No usage{where} yet: send a request to the gateway (`insource env` prints its URL).")
         return
-    console.print(render_cost(report))
+    print_cost(console, report)
+
+
+def print_cost(console: Console, report: Mapping[str, Any]) -> None:
+    """Print the table. Below `LEAST_WIDTH` its lines are longer than the console, which is easier to read than cells
+    of half an amount."""
+    table = render_cost(report)
+    widest = Measurement.get(console, console.options.update(width=PLAIN_WIDTH), table).maximum
+    if (least := min(widest, LEAST_WIDTH)) > console.width:
+        table.width = least
+    console.print(table, crop=False)
 
 
 def fetch_report(state: State, query: Mapping[str, str], data: Path) -> dict[str, Any]:
@@ -93,8 +105,8 @@ def render_cost(report: Mapping[str, Any]) -> Table:
         if any(name in row for row in report["rows"])
     ]
     for name in names:
-        longest = max(len(row[name]) for row in report["rows"])
-        table.add_column(name.upper(), overflow="fold", min_width=min(longest, NAME_WIDTH))
+        whole = max(len(row[name]) for row in report["rows"]) <= NAME_WIDTH
+        table.add_column(name.upper(), no_wrap=whole, overflow="ellipsis" if whole else "fold")
     audio = all(set(row["work"]) <= {Unit.AUDIO_MS} for row in report["rows"])
     for header in (
         "REQUESTS",
@@ -105,7 +117,7 @@ def render_cost(report: Mapping[str, Any]) -> Table:
         f"VENDOR\n[{currency}]",
         f"PER AUDIO HOUR\n[{currency}]" if audio else f"PER\n[{currency}]",
     ):
-        table.add_column(Text(header), justify="left" if header == "OUTCOMES" else "right")
+        table.add_column(Text(header), justify="left" if header == "OUTCOMES" else "right", overflow="fold")
     for row in report["rows"]:
         table.add_row(*(Text(row[name]) for name in names), *_cells(row, audio=audio))
     if len(report["rows"]) > 1:
@@ -173,13 +185,12 @@ def _caption(report: Mapping[str, Any]) -> Text:
 def _comparison(comparison: Mapping[str, Any], currency: str) -> list[str]:
     name = f"{comparison['namespace']}/{comparison['deployment']}"
     spent = comparison["in_house_cost"]
-    minutes = float(comparison["in_house_audio_seconds"]) / 60
     work = {unit: {"measured": quantity} for unit, quantity in comparison["in_house_work"].items()}
+    if not any(comparison["in_house_work"].values()) and spent is not None and not _amount(spent):
+        return []  # only bought: there is nothing to compare
+    minutes = float(comparison["in_house_audio_seconds"]) / 60
     done = f"{minutes:,.1f} min of audio" if comparison["unit"] == Unit.AUDIO_MS else work_done(work)
-    if done == NONE:
-        if spent is not None and not _amount(spent):
-            return []  # only bought: there is nothing to compare
-        done = "nothing"
+    done = done if done != NONE else "nothing"
     head = f"{name}: {done} in-house for {UNPRICED if spent is None else _money(spent)} {currency}"
     lines = [head]
     seen = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from insource.cli.cost import render_cost
+from insource.cli.cost import print_cost
 from insource.cli.demo.scene import NAMESPACE, Scene
 
 SHIPPED_TIMEOUT_S = 20
@@ -16,7 +16,7 @@ async def cost(scene: Scene) -> None:
     unseen = list(dict.fromkeys(scene.requests))
     await scene.wait("waiting for the last records", lambda: missing(scene, unseen), timeout_s=SHIPPED_TIMEOUT_S)
     report = scene.ledger("/v1/cost", namespace=NAMESPACE)
-    scene.console.print(render_cost(report))
+    print_cost(scene.console, report)
     scene.say(
         "[dim]In-house cost is the whole life of its pods, idle time included: with a few requests the idle time "
         "is nearly all of it. `breaks even` says from which load on it is not.[/dim]"
