@@ -51,6 +51,9 @@ async def test_pictures_and_fields_go_on_and_the_answer_is_counted(tmp_path: Pat
         assert call["headers"]["Authorization"] == f"Bearer {KEY}"
         counted = await here.quantities(reply.request)
         assert (counted["images", "measured"], counted["image_tokens", "billed"]) == (2, 272)
+        # Two pictures of 1,024 pixels at most each; the mask is none. Of 5 tokens that came in one is the prompt's.
+        assert counted["input_image_tokens", "measured"] == 2
+        assert (counted["input_tokens", "billed"], counted["input_image_tokens", "billed"]) == (1, 4)
         assert spooled(here) == []
 
 

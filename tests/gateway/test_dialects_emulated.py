@@ -179,7 +179,30 @@ async def test_mai_image_edits(tmp_path: Path) -> None:
     async with emulated(tmp_path, "azure-images", Dialect.AZURE_IMAGES, Modality.IMAGE, "MAI-Image-2.5") as (here, url):
         reply = await here.send_form(EDITS, [("model", "m"), ("prompt", "a blue circle"), ("image", held.getvalue())])
         assert (reply.status, reply.outcome) == (200, "ok"), reply.body
-        assert len(await billed(url)) == 1
+        (line,) = await billed(url)
+        counted = await here.quantities(reply.request)
+        assert counted["image_tokens", "measured"] == items(line)["output_image_tokens"]
+        assert counted["input_image_tokens", "measured"] == items(line)["input_image_tokens"] == 625
+
+
+@pytest.mark.parametrize(("vendor", "dialect", "more"), [
+    ("openai", Dialect.OPENAI, {}), ("azure-openai", Dialect.AZURE_OPENAI, {"api_version": "preview"}),
+])  # fmt: skip
+async def test_pictures_that_go_in_are_billed_as_what_they_are(
+    tmp_path: Path, vendor: str, dialect: Dialect, more: dict[str, str]
+) -> None:
+    held = io.BytesIO()
+    Image.new("RGB", (1024, 768), "red").save(held, "PNG")
+    async with emulated(tmp_path, vendor, dialect, Modality.IMAGE, "gpt-image-2", **more) as (here, url):
+        parts = [("model", "m"), ("prompt", "a blue circle"), ("image", held.getvalue()), ("size", "1024x1024")]
+        reply = await here.send_form(EDITS, parts)
+        assert (reply.status, reply.outcome) == (200, "ok"), reply.body
+        (line,) = await billed(url)
+        counted = await here.quantities(reply.request)
+        names = {"input_tokens": "input_text_tokens", "image_tokens": "output_image_tokens"}
+        told = {unit: quantity for (unit, source), quantity in counted.items() if source == "billed"}
+        assert {names.get(unit, unit): quantity for unit, quantity in told.items()} == items(line)
+        assert items(line)["input_image_tokens"] > 0
 
 
 async def test_a_limit_of_the_vendor_is_not_met_twice(tmp_path: Path) -> None:

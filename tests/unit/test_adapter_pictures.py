@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from insource.adapter.metering.pictures import PictureScanner, size_of
+from insource.adapter.metering.pictures import HEAD_BYTES, PictureScanner, size_of, size_told
 
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (40, 30), **options: Any) -> str:
@@ -93,6 +93,29 @@ def test_what_is_no_object(body: bytes) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (40, 30), (1000, 700)])
 def test_a_pictures_header_says_its_size(kind: str, options: dict[str, Any], size: tuple[int, int]) -> None:
     assert size_of(picture(kind, size, **options)[:44].encode()) == size
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"progressive": True},
+        {"exif": b"Exif\0\0" + bytes(65_000)},
+        {"icc_profile": bytes(20_000)},
+        {"comment": "x"},
+    ],
+)
+@pytest.mark.parametrize("size", [(1, 1), (40, 30), (1000, 700)])
+def test_a_jpegs_segments_tell_its_size(options: dict[str, Any], size: tuple[int, int]) -> None:
+    data = base64.b64decode(picture("JPEG", size, **options))
+    assert size_told(data[:HEAD_BYTES]) == size
+    assert size_told(data[:2] + b"\xff" + data[2:HEAD_BYTES]) == size, "a marker may be filled"
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8 "]))
+def test_no_bytes_are_too_strange(data: bytes, mark: bytes) -> None:
+    size = size_told(mark + data)
+    assert size is None or min(size) > 0
 
 
 def test_pixels_are_those_of_the_pictures_and_else_of_the_request() -> None:

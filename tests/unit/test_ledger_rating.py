@@ -170,6 +170,17 @@ def test_the_same_work_is_charged_in_the_units_that_have_a_price(
     assert {charge.unit.value: charge.amount_nano for charge in charges} == charged
 
 
+def test_pictures_that_go_in_have_a_price_of_their_own() -> None:
+    edit = consumed(input_tokens_billed=7, input_image_tokens_billed=625, image_tokens=1024)
+    book = {"input_tokens": 5_000_000, "image_tokens": 30_000_000}
+    charges = rate(VENDOR, edit, of_units(**book, input_image_tokens=8_000_000))
+    assert {charge.unit.value: charge.amount_nano for charge in charges} == {
+        "input_tokens": 35, "input_image_tokens": 5000, "image_tokens": 30_720,
+    }  # fmt: skip
+    charges = rate(VENDOR, edit, of_units(**book))
+    assert [charge.unit for charge in charges if charge.amount_nano is None] == ["input_image_tokens"]
+
+
 def test_tokens_that_come_with_speech_are_no_second_charge() -> None:
     spoken = consumed(characters=100, input_tokens_billed=30, output_tokens_billed=900)
     (charge,) = rate(VENDOR, spoken, of_units(characters=15_000_000))

@@ -90,8 +90,10 @@ class ImageEdits:
         return dialects.image_edit
 
     def known(self, wanted: Editing, attempt: Attempt) -> Mapping[Unit, int]:
-        """See `Operation`; what a vendor's tokens say of the pictures that go in, only its usage tells."""
-        return ImageGenerations().known(wanted.wanted, attempt)
+        """See `Operation`; the tokens of the pictures that go in are estimated, too, but for a mask, which is none."""
+        sizes = [picture.size or SIZE_UNSAID for picture in wanted.pictures if picture.name != "mask"]
+        entered = sum(_image_tokens(width * height) for width, height in sizes)
+        return {**ImageGenerations().known(wanted.wanted, attempt), Unit.INPUT_IMAGE_TOKENS: entered}
 
     def most(self, wanted: Editing, attempt: Attempt) -> Mapping[Unit, int]:
         """See `Operation`."""
@@ -152,19 +154,35 @@ def _count(attempt: Attempt, wanted: ImageGeneration, scanner: PictureScanner) -
         if isinstance(steps, int) and not isinstance(steps, bool) and 0 < steps <= 10_000:
             attempt.measured(Unit.PIXEL_STEPS, pixels * steps)
         return
-    details = usage.get("output_tokens_details")
-    drawn = details.get("image_tokens") if isinstance(details, Mapping) else None
-    for unit, count in (
-        (Unit.INPUT_TOKENS, usage.get("input_tokens")),
-        (Unit.IMAGE_TOKENS, usage.get("output_tokens") if drawn is None else drawn),
-    ):
-        if count:  # none of either makes no picture: such a count is no bill
-            attempt.billed(unit, count)
+    drawn = _count_of(usage, "output_tokens_details", "image_tokens") or _count_of(usage, "output_tokens")
+    if drawn:  # none makes no picture: such a count is no bill
+        attempt.billed(Unit.IMAGE_TOKENS, drawn)
+    if read := _count_of(usage, "input_tokens"):
+        entered = 0
+        if attempt.counted(Unit.INPUT_IMAGE_TOKENS):
+            # Which of them are the pictures' not every vendor tells; text's can be estimated better than theirs.
+            estimated = max(0, read - attempt.counted(Unit.INPUT_TOKENS))
+            entered = min(read, _count_of(usage, "input_tokens_details", "image_tokens") or estimated)
+            attempt.billed(Unit.INPUT_IMAGE_TOKENS, entered)
+        attempt.billed(Unit.INPUT_TOKENS, read - entered)
+
+
+def _count_of(usage: Mapping[str, object], *path: str) -> int:
+    """The count that lies there; 0 if there is none."""
+    found: object = usage
+    for name in path:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else 0
+
+
+def _image_tokens(pixels: int) -> int:
+    """Of pictures, by our estimate."""
+    return -(-pixels // PIXELS_PER_IMAGE_TOKEN)
 
 
 def _tokens(wanted: ImageGeneration, pixels: int) -> dict[Unit, int]:
     """What a vendor that bills tokens may count, by our estimate."""
     return {
         Unit.INPUT_TOKENS: tokens_of_input(wanted.prompt),
-        Unit.IMAGE_TOKENS: -(-pixels // PIXELS_PER_IMAGE_TOKEN),
+        Unit.IMAGE_TOKENS: _image_tokens(pixels),
     }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
 from aiohttp import web
 
+from insource.adapter.metering.pictures import HEAD_BYTES, size_told
 from insource.adapter.refusals import client_error
 from insource.adapter.requests import ImageEdit
 from insource.adapter.upload import CHUNK_BYTES, MAX_FIELD_BYTES, MAX_FIELDS, READABLE, Spool, refuse_packed
@@ -25,6 +26,8 @@ class Picture:
     filename: str
     content_type: str
     path: Path
+    size: tuple[int, int] | None = None
+    """Width and height, where its beginning tells them."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ async def _store(part: aiohttp.BodyPartReader, name: str, spool: Spool, left: _L
         raise client_error(f"The parameter '{name}' was given twice.", param=name, code="duplicate_parameter")
     if len(into) > MAX_PICTURES:
         raise client_error(f"At most {MAX_PICTURES} pictures can be given.", param="image", code="invalid_value")
-    size = 0
+    size, start = 0, b""
     with spool.new_file() as (path, write):
         content_type = part.headers.get("content-type", "application/octet-stream")
         into.append(Picture(name, part.filename or "image", content_type[:100], path))
@@ -110,6 +113,8 @@ async def _store(part: aiohttp.BodyPartReader, name: str, spool: Spool, left: _L
             left.take(len(chunk))
             write(chunk)
             size += len(chunk)
+            start += chunk[: HEAD_BYTES - len(start)]
+    into[-1] = replace(into[-1], size=size_told(start))
     if not size:
         raise client_error("The picture is empty.", param=name, code="empty_file")
 

@@ -25,6 +25,7 @@ QUOTED_PER: Mapping[Unit, tuple[int, str]] = {
     Unit.PIXEL_STEPS: (1_000_000, "1M pixel-steps"),
     Unit.INPUT_TOKENS: (1_000_000, "1M input tokens"),
     Unit.OUTPUT_TOKENS: (1_000_000, "1M output tokens"),
+    Unit.INPUT_IMAGE_TOKENS: (1_000_000, "1M input image tokens"),
     Unit.IMAGE_TOKENS: (1_000_000, "1M image tokens"),
 }
 """Unit -> the quantity that people quote a price for, and its name; the unit that says most about work comes first."""

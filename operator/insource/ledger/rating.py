@@ -23,7 +23,7 @@ BASES: tuple[frozenset[Unit], ...] = (
     frozenset({Unit.IMAGES}),
     frozenset({Unit.PIXELS}),
     frozenset({Unit.PIXEL_STEPS}),
-    frozenset({Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.IMAGE_TOKENS}),
+    frozenset({Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.INPUT_IMAGE_TOKENS, Unit.IMAGE_TOKENS}),
 )
 """Ways to price the same work, the usual one first: a picture is one image, many pixels, and many tokens.
 

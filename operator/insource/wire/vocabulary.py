@@ -75,6 +75,8 @@ class Unit(StrEnum):
     """Pixels x the sampling steps that each took."""
     INPUT_TOKENS = "input_tokens"
     OUTPUT_TOKENS = "output_tokens"
+    INPUT_IMAGE_TOKENS = "input_image_tokens"
+    """Of pictures that go in."""
     IMAGE_TOKENS = "image_tokens"
     """Of pictures that come out."""
 

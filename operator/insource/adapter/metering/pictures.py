@@ -16,8 +16,12 @@ import orjson
 
 _STRUCTURE = re.compile(rb'["{}\[\],:]')
 _STRING_END = re.compile(rb'["\\]')
+HEAD_BYTES = 96 * 1024
+"""In which pictures say their size: JPEG behind what a camera notes, a preview among it."""
 _HEAD_CHARS = 44
-"""Base64 characters that hold the 30 bytes in which PNG and WebP say their size."""
+"""Base64 characters that hold the 30 bytes in which PNG and WebP do."""
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_WITHOUT_LENGTH = frozenset(range(0xD0, 0xDA)) | {0x01}
 _USAGE_MAX_BYTES = 16 * 1024
 _DEPTH_MAX = 32
 PIXELS_PER_IMAGE_TOKEN = 1024
@@ -171,12 +175,18 @@ class PictureScanner:
 
 
 def size_of(head: bytes) -> tuple[int, int] | None:
-    """Width and height that the first characters of a picture in base64 tell (PNG and WebP); None if they do not."""
+    """As `size_told`, of the first characters of a picture in base64."""
     usable = head[: len(head) // 4 * 4]
     try:
-        start = base64.b64decode(usable, validate=True)
+        return size_told(base64.b64decode(usable, validate=True))
     except binascii.Error:
         return None
+
+
+def size_told(start: bytes) -> tuple[int, int] | None:
+    """Width and height that the first `HEAD_BYTES` of a picture tell (PNG, WebP, JPEG); None if they do not."""
+    if start.startswith(b"\xff\xd8"):
+        return _size_of_jpeg(start)
     if start.startswith(b"\x89PNG\r\n\x1a\n") and start[12:16] == b"IHDR" and len(start) >= 24:
         return _sides(int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:24], "big"))
     if start[:4] != b"RIFF" or start[8:12] != b"WEBP" or len(start) < 30:
@@ -189,6 +199,22 @@ def size_of(head: bytes) -> tuple[int, int] | None:
         return _sides(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
     if kind == b"VP8 ":
         return _sides(int.from_bytes(start[26:28], "little") & 0x3FFF, int.from_bytes(start[28:30], "little") & 0x3FFF)
+    return None
+
+
+def _size_of_jpeg(start: bytes) -> tuple[int, int] | None:
+    # Segments of a marker, a length and that much, until the one that begins a frame (ITU-T T.81, annex B).
+    at = 2
+    while at + 9 <= len(start) and start[at] == 0xFF:
+        marker = start[at + 1]
+        if marker in _JPEG_FRAMES:
+            return _sides(int.from_bytes(start[at + 7 : at + 9], "big"), int.from_bytes(start[at + 5 : at + 7], "big"))
+        if marker == 0xFF:  # may fill
+            at += 1
+        elif marker in _JPEG_WITHOUT_LENGTH:
+            at += 2
+        else:
+            at += 2 + int.from_bytes(start[at + 2 : at + 4], "big")
     return None
 
 
