@@ -23,7 +23,8 @@ from tests.gateway.emulator_harness import emulator, meter
 from tests.gateway.test_adapter_vendor_way import Proxy, private_endpoint
 
 pytestmark = pytest.mark.gateway
-SOON = {"models_first_s": 0.01, "models_every_s": 0.1, "models_again_s": 0.01, "models_timeout_s": 0.3}
+SOON = {"models_first_s": 0.01, "models_every_s": 0.1, "models_again_s": 0.01, "models_timeout_s": 30.0}
+IMPATIENT = {**SOON, "models_timeout_s": 0.3}
 ONCE = {**SOON, "models_every_s": 600.0}
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -193,7 +194,7 @@ async def test_no_answer_does_harm_and_the_last_good_list_stays(tmp_path: Path, 
     vendor = ListingVendor()
     answer, words = HOSTILE[which]
     vendor.body = answer
-    async with before(tmp_path, vendor) as here:
+    async with before(tmp_path, vendor, IMPATIENT if "0.3 s" in words else SOON) as here:
         # Before there was any list: said at once.
         await until(lambda: report(here).problem != "")
         assert report(here).problem == f"the vendor openai {words}"

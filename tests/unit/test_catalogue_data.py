@@ -87,7 +87,7 @@ def test_every_vendor_equivalent_has_a_price(entry: Entry) -> None:
         <= {
             Modality.TRANSCRIPTION: {"audio hour"},
             Modality.SPEECH: {"1M characters"},
-            Modality.IMAGE: {"1M input tokens", "1M image tokens"},
+            Modality.IMAGE: {"1M input tokens", "1M input image tokens", "1M image tokens"},
             Modality.TEXT: {"1M input tokens", "1M output tokens"},
             Modality.EMBEDDING: {"1M input tokens"},
         }[entry.modality]
