@@ -22,7 +22,7 @@ import aiohttp
 import yaml
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.credentials import Credentials
-from tests.cluster.processes import free_ports
+from tests.ports import free_ports
 
 from bench.report import ROOT
 

@@ -22,6 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+
 from bench.gateway_weights import weight_changes
 from bench.load import litellm, multipart, raw_envoy
 from bench.load.agent import API_KEY
@@ -31,7 +33,6 @@ from bench.load.processes import (
     UnavailableError,
     compiled,
     cpu_s,
-    free_port,
     generate,
     read_line,
     rss_bytes,

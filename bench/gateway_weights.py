@@ -16,9 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.ports import free_port
+
 from bench.load import multipart
 from bench.load.agent import API_KEY
-from bench.load.processes import cpu_s, free_port, read_line, rss_bytes, tell, until
+from bench.load.processes import cpu_s, read_line, rss_bytes, tell, until
 from bench.report import percentile
 from insource.env import system_env
 from insource.gateway.envoy import EnvoySettings, write_configuration

@@ -23,10 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from tests.ports import free_port
 from tests.programs import program
 
 from bench.load.agent import API_KEY
-from bench.load.processes import Processes, compiled, free_port, read_line, tell
+from bench.load.processes import Processes, compiled, read_line, tell
 from bench.report import Figure, percentile, show, write
 from bench.speech_server import SERVER
 from insource.env import system_env

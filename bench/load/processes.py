@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -138,13 +137,6 @@ def cpu_s(process: subprocess.Popen[bytes]) -> float:
 def rss_bytes(process: subprocess.Popen[bytes]) -> int:
     """Resident memory of a process and its children now."""
     return sum(_rss(pid) for pid in _tree(process.pid))
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(condition: Callable[[], object], limit_s: float, what: str) -> None:

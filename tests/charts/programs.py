@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from insource.api.meta import LEDGER_AUDIENCE, SYSTEM_NAMESPACE
-from tests.cluster.processes import Child, free_ports, start, wait_until
+from tests.cluster.processes import Child, start, wait_until
 from tests.operators.cluster import OperatorCluster
+from tests.ports import free_ports
 from tests.servers import ApiServer
 
 INSOURCE = (sys.executable, "-m", "insource")

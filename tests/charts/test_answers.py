@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.charts.helm import CHART
-from tests.cluster.processes import free_ports
+from tests.ports import free_ports
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from typing import Any
 
 from tests.cluster.binaries import Binaries
 from tests.cluster.credentials import Credentials
-from tests.cluster.processes import Child, DiedError, free_ports, start, wait_until
+from tests.cluster.processes import Child, DiedError, start, wait_until
+from tests.ports import free_ports
 
 ATTEMPTS = 3
 """A port that was free may be taken before our program binds it: then all starts anew on others."""

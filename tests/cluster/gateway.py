@@ -10,7 +10,8 @@ from pathlib import Path
 
 from insource.env import system_env
 from insource.gateway.envoy import EnvoySettings, write_configuration
-from tests.cluster.processes import Child, free_ports, start, wait_until
+from tests.cluster.processes import Child, start, wait_until
+from tests.ports import free_ports
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.processes import free_ports, start, wait_until
+from tests.cluster.processes import start, wait_until
+from tests.ports import free_ports
 from tests.servers import ApiServer
 
 GPUS_PER_NODE = 8

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -82,12 +81,3 @@ def wait_until(ready: Callable[[], bool], children: Sequence[Child], what: str, 
             words = "; ".join(f"{child.name}: {child.last_words()}" for child in children)
             raise DiedError(f"{what} was not ready within {seconds:.0f} s. {words}")
         time.sleep(0.05)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -29,6 +28,7 @@ from insource.gateway.settings import AgentSettings
 from insource.gateway.sources import Source, StaticSource
 from insource.gateway.view import ClientKey, DeploymentKey, DeploymentView, Pool
 from insource.wire.vocabulary import BackendKind, Role
+from tests.ports import free_port
 
 KEY = DeploymentKey("voice", "dictation")
 ALICE = ClientKey("alice", "sk-alice-5d41402abc4b2a76")
@@ -56,12 +56,6 @@ async def until(
             last = error
         await asyncio.sleep(0.02)
     raise AssertionError(f"not within {limit_s} s: {what or condition} (last: {last!r})")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -16,7 +16,8 @@ from aiohttp import web
 from insource.env import system_env
 from insource.gateway.drain import drain
 from insource.gateway.envoy_admin import EnvoyAdmin
-from tests.gateway.gateway_harness import AUTH, PATH, Gateway, free_port, gateway, ok, until
+from tests.gateway.gateway_harness import AUTH, PATH, Gateway, gateway, ok, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.gateway
 ENVIRONMENT = {**os.environ, "PYTHONPATH": "operator:."}

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
@@ -20,6 +19,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from insource.wire.records import RecordBatch
+from tests.ports import free_port
 from tests.unit.ledger_building import ended, started
 
 # Note: each start of the process costs 3 s of CPU, most of it the Kubernetes client's import.
@@ -85,9 +85,7 @@ class LedgerProcess:
     def __init__(self, folder: Path, api_url: str) -> None:
         self.kubeconfig = folder / "kubeconfig"
         self.data = folder / "data"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         config = {
             "apiVersion": "v1", "kind": "Config", "current-context": "c",

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.processes import free_ports
 from tests.node import figures
 from tests.node.cluster import Cluster, Given, Images, release_tag
 from tests.node.images import ROOT
 from tests.node.kubectl import Kubectl
 from tests.node.release import values
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1800)]
 

@@ -32,10 +32,11 @@ from insource.kube.resources import (
 from tests.cluster.audit import AuditLog, Request
 from tests.cluster.gateway import gateway
 from tests.cluster.kwok import apply_crds
-from tests.cluster.processes import PATIENCE_S, free_ports, start, wait_until
+from tests.cluster.processes import PATIENCE_S, start, wait_until
 from tests.model_deployments import model_deployment
 from tests.operators.pair import Operator, Pair
 from tests.operators.servers import Server
+from tests.ports import free_ports
 from tests.servers import APPLY, MERGE, ApiServer
 
 ROOT = Path(__file__).parents[2]

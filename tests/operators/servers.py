@@ -15,8 +15,9 @@ from tests.cluster.control_plane import ATTEMPTS, ControlPlane, control_plane
 from tests.cluster.credentials import Credentials
 from tests.cluster.etcd import compact
 from tests.cluster.kwok import kwok
-from tests.cluster.processes import Child, DiedError, free_ports, start, wait_until
+from tests.cluster.processes import Child, DiedError, start, wait_until
 from tests.operators import kubelet
+from tests.ports import free_ports
 from tests.servers import ApiServer
 
 EMBEDDED = "insource-cluster"
