@@ -134,7 +134,7 @@ def gateway(processes: Processes, folder: Path, server_port: int) -> int:
     read_line(agent)
     port = free_port()
     envoy = EnvoySettings("127.0.0.1", port, state / "state", run, concurrency=1)
-    processes.start("envoy", write_configuration(envoy, system_env()), core=0)
+    processes.start("envoy", write_configuration(envoy, system_env()), core=1)
     tell(agent, {"deployments": 1, "weights": [1]})
     read_line(agent)
     return port
