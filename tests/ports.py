@@ -1,6 +1,6 @@
 """Ports for programs that must be told one.
 
-They are below those that the kernel gives away by itself, so no connection and no other server takes one between its
+They are below those that Linux gives away by itself, so no connection and no other server takes one between its
 choice and its use; and they are given out in turn to all tests of this machine, so no two tests have the same.
 """
 
@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 FIRST, END = 20_000, 30_000
-"""Above what programs have by default, below a cluster's node ports."""
+"""Above what programs have by default; below clusters' node ports, and what Linux gives away."""
 TURN = Path(tempfile.gettempdir(), f"insource-test-ports-{os.getuid()}")
 
 
