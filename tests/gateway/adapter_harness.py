@@ -225,6 +225,21 @@ class Reply:
         return self.headers["x-request-id"]
 
 
+class Hanging:
+    """A server's answer that never comes."""
+
+    def __init__(self) -> None:
+        self.entered, self.cancelled = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        self.entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+        raise AssertionError
+
+
 def form(fields: list[tuple[str, str]] | None, audio: bytes | None, name: str = "speech.wav") -> aiohttp.FormData:
     data = aiohttp.FormData(default_to_multipart=True)
     for field_name, value in fields if fields is not None else [("model", "whisper-1")]:

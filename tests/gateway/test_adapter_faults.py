@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from tests.gateway.adapter_answers import VERBOSE
-from tests.gateway.adapter_harness import form, until, world, write_routes
+from tests.gateway.adapter_harness import Hanging, form, until, world, write_routes
 
 pytestmark = pytest.mark.gateway
 
@@ -67,44 +67,27 @@ async def test_verbose_without_segments_is_no_answer(tmp_path: Path) -> None:
 
 
 async def test_past_the_deadline(tmp_path: Path) -> None:
-    cancelled = asyncio.Event()
-
-    async def hangs(request: web.Request) -> web.StreamResponse:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-        raise AssertionError
-
+    hangs = Hanging()
     async with world(tmp_path, patience={"deadline_floor_s": 0.2, "deadline_per_audio_s": 0.1}) as here:
         here.server.answer = hangs
         reply = await here.post()
         assert (reply.status, reply.outcome) == (503, "timeout")
         async with asyncio.timeout(60):
-            await cancelled.wait()
+            await hangs.cancelled.wait()
         end = await here.ended(reply.request)
         assert (end["outcome"], end["reason"]) == ("timeout", "deadline")
         assert end["busy_ms"] >= 250
 
 
 async def test_a_client_that_leaves(tmp_path: Path) -> None:
-    cancelled, entered = asyncio.Event(), asyncio.Event()
-
-    async def hangs(request: web.Request) -> web.StreamResponse:
-        entered.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-        raise AssertionError
-
+    hangs = Hanging()
     async with world(tmp_path) as here:
         here.server.answer = hangs
         asking = asyncio.create_task(here.post())
-        await entered.wait()
+        await hangs.entered.wait()
         asking.cancel()
         async with asyncio.timeout(60):
-            await cancelled.wait()
+            await hangs.cancelled.wait()
         end = await here.ended("req-1")
         assert (end["outcome"], end["status"]) == ("gone", 0)
         assert end["quantities"] == [{"unit": "audio_ms", "source": "measured", "quantity": 1000}]

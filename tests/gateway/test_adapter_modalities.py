@@ -15,7 +15,7 @@ from aiohttp import web
 
 from insource.wire.vocabulary import Modality
 from tests.gateway.adapter_answers import SOUND, TEXT_USAGE, png, sse
-from tests.gateway.adapter_harness import KEY, until, world, write_routes
+from tests.gateway.adapter_harness import KEY, Hanging, until, world, write_routes
 
 pytestmark = pytest.mark.gateway
 PATHS = {
@@ -276,22 +276,14 @@ async def test_a_spill_reserves_all_units_at_their_most(tmp_path: Path) -> None:
 
 
 async def test_a_client_that_leaves_before_the_answer_is_counted_and_the_work_stopped(tmp_path: Path) -> None:
-    cancelled = asyncio.Event()
-
-    async def hangs(request: web.Request) -> web.StreamResponse:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-        raise AssertionError
-
+    hangs = Hanging()
     async with world(tmp_path, side="vendor", modality=Modality.SPEECH) as here:
         here.server.answer = hangs
         asking = asyncio.create_task(here.ask("/v1/audio/speech", ASKED["/v1/audio/speech"]))
         await until(lambda: len(here.server.calls) == 1)
         asking.cancel()
         async with asyncio.timeout(60):
-            await cancelled.wait()
+            await hangs.cancelled.wait()
         assert (await here.ended("req-1"))["outcome"] == "gone"
         assert await here.quantities("req-1") == {("characters", "measured"): 7}
 

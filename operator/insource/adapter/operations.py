@@ -16,7 +16,7 @@ from aiohttp import web
 from insource.adapter.attempts import Attempt
 from insource.adapter.backends import Backend
 from insource.adapter.dialects.seam import Answer, Dialect, Dialects, Work
-from insource.adapter.refusals import client_error, timed_out, too_slow
+from insource.adapter.refusals import cannot_serve, timed_out, too_slow
 from insource.adapter.replies import to_client
 from insource.adapter.settings import Patience
 from insource.env import Env
@@ -80,9 +80,7 @@ class Operations:
         """Answer one attempt. Raises Refusal, even after a part of the answer has gone out, or ClientGone."""
         dialect = operation.dialect(self._backend.dialects)
         if dialect is None:
-            raise client_error(
-                f"This deployment's backend cannot serve {operation.path}.", code="unknown_url", status=404
-            )
+            raise cannot_serve(operation.path)
         self._backend.check()
         admission = self._backend.admission
         allowed_s = attempt.route.request_timeout_s

@@ -104,6 +104,11 @@ def refused_proxy(message: str) -> Refusal:
     return Refusal(Outcome.REFUSED_CREDENTIALS, 503, message, code="vendor_credentials", reason=PROXY_CREDENTIALS)
 
 
+def cannot_serve(path: str) -> Refusal:
+    """The deployment's backend has nothing at this path."""
+    return client_error(f"This deployment's backend cannot serve {path}.", code="unknown_url", status=404)
+
+
 def server_failure(message: str, *, reason: str) -> Refusal:
     """503: the backend failed, or answered something that is not an answer."""
     return Refusal(Outcome.SERVER, 503, message, code=reason, reason=reason)

@@ -22,7 +22,7 @@ from insource.adapter.metering.measured import Measured, NotAudio
 from insource.adapter.metering.pcm import measure_plain_wav, with_true_sizes
 from insource.adapter.metering.workers import MeasuringProcesses
 from insource.adapter.parameters import Task, Transcription, parse_fields
-from insource.adapter.refusals import client_error, server_failure, timed_out, too_large, too_slow
+from insource.adapter.refusals import cannot_serve, client_error, server_failure, timed_out, too_large, too_slow
 from insource.adapter.replies import EVENT_STREAM, stream, to_client, whole
 from insource.adapter.settings import Patience
 from insource.adapter.upload import Spool, Upload
@@ -59,9 +59,7 @@ class Transcriptions:
         dialects = self._backend.dialects
         dialect = dialects.translation if task == "translate" else dialects.transcription
         if dialect is None:
-            raise client_error(
-                f"This deployment's backend cannot serve {request.path}.", code="unknown_url", status=404
-            )
+            raise cannot_serve(request.path)
         self._backend.check()
         admission = self._backend.admission
         allowed_s = attempt.route.request_timeout_s
