@@ -111,7 +111,8 @@ def compared(scene: Scene, in_house: Mapping[str, Any], attempts: Mapping[str, M
     """A line for each kind of work: what was done in-house in this run, and what was bought."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in ("", "IN-HOUSE", "WORK", "BUSY [USD]", "VENDOR", "WORK", "COST [USD]"):
-        table.add_column(header, justify="right" if "USD" in header else "left", no_wrap=header == "VENDOR")
+        names = header in ("IN-HOUSE", "VENDOR")
+        table.add_column(header, justify="right" if "USD" in header else "left", no_wrap=names, overflow="fold")
     for each in BOUGHT:
         attempt, row = attempts[each.work], in_house.get(each.in_house.name)
         backends = deployment_in(scene, each.in_house)["spec"]["backends"]
