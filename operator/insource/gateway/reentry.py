@@ -94,8 +94,12 @@ async def relay(
             await response.write(chunk)
     except aiohttp.ClientError:
         # The body broke off: break ours off too, so that the client does not take half of it for the whole.
+        if not response.prepared:
+            # Envoy must see the head: without one it would try all of it again, and each try may be billed.
+            response._send_headers_immediately = True
+            await response.prepare(request)
         if request.transport is not None:
-            request.transport.abort()
+            request.transport.close()
         return response
     finally:
         answer.close()
