@@ -79,7 +79,8 @@ async def test_a_server_of_ours_is_not_asked_to(tmp_path: Path) -> None:
         ([*GOOD, ("prompt2", "x")], "prompt2", "unknown_parameter"),
         ([*GOOD, ("user", "a\0b")], "user", "invalid_value"),
         ([*GOOD, ("stream", "true")], "stream", "unsupported_parameter"),
-        ([*GOOD[:2], *[("image[]", PICTURE)] * 18], "image", "invalid_value"),
+        ([*GOOD[:2], *[("image[]", PICTURE)] * 17], "image", "invalid_value"),
+        ([*GOOD[:2], ("mask", PICTURE), *[("image[]", PICTURE)] * 17], "image", "invalid_value"),
     ],
 )
 async def test_forms_that_are_wrong(tmp_path: Path, parts: list[Part], param: str, code: str) -> None:
@@ -89,6 +90,14 @@ async def test_forms_that_are_wrong(tmp_path: Path, parts: list[Part], param: st
         assert (reply.error["param"], reply.error["code"]) == (param, code)
         assert here.server.calls == []
         assert spooled(here) == []
+
+
+async def test_sixteen_pictures_and_a_mask_are_not_too_many(tmp_path: Path) -> None:
+    write_routes(tmp_path, modality="Image", model="gpt-image-1-mini")
+    async with world(tmp_path, side="vendor") as here:
+        reply = await here.send_form(EDITS, [*GOOD[:2], *[("image[]", PICTURE)] * 16, ("mask", PICTURE)])
+        assert reply.status == 200
+        assert len(here.server.calls[0]["pictures"]) == 17
 
 
 async def test_a_form_above_the_limit_and_one_that_ends_early(tmp_path: Path) -> None:

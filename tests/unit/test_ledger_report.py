@@ -190,7 +190,8 @@ def test_pictures_and_text_are_compared_in_the_units_that_the_vendor_sells() -> 
         [
             *sells("writer", input_tokens=10**9, output_tokens=5 * 10**9),
             *sells("embedder", input_tokens=10**7),
-            *sells("painter", input_tokens=5 * 10**9, image_tokens=33 * 10**9),
+            *sells("painter", input_tokens=5 * 10**9, input_image_tokens=8 * 10**9, image_tokens=33 * 10**9),
+            *sells("dear painter", input_tokens=5 * 10**9, image_tokens=40 * 10**9),
             price(4 * 10**7, model="drawer", unit="images", per=1),
         ]
     )

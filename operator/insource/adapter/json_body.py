@@ -1,7 +1,7 @@
 """A JSON request body: read within a limit, parsed strictly, or refused with what is wrong.
 
 Refused are: anything but one JSON object in UTF-8, a key that comes twice (two readers would see two requests), NaN
-and infinities, NUL and unpaired surrogates (no text of anybody), and nesting without end.
+and Infinity, NUL and unpaired surrogates (no text of anybody), and nesting without end.
 """
 
 from __future__ import annotations

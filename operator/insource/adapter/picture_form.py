@@ -103,7 +103,7 @@ class _Left:
 async def _store(part: aiohttp.BodyPartReader, name: str, spool: Spool, left: _Left, into: list[Picture]) -> None:
     if name != "image[]" and any(picture.name == name for picture in into):
         raise client_error(f"The parameter '{name}' was given twice.", param=name, code="duplicate_parameter")
-    if len(into) > MAX_PICTURES:
+    if name != "mask" and sum(picture.name != "mask" for picture in into) == MAX_PICTURES:
         raise client_error(f"At most {MAX_PICTURES} pictures can be given.", param="image", code="invalid_value")
     size, start = 0, b""
     with spool.new_file() as (path, write):

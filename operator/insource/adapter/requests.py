@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import isfinite
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -49,9 +50,15 @@ class Request(BaseModel):
                     code="unknown_parameter",
                 )
         try:
-            return cls.model_validate(given)
+            wanted = cls.model_validate(given)
         except ValidationError as problem:
             raise cls._refusal(problem, given) from None
+        for name, value in given.items():
+            if _beyond_64_bits(value):
+                raise client_error(
+                    f"Invalid value for '{name}': it holds a number beyond 64 bits.", param=name, code="invalid_value"
+                )
+        return wanted
 
     def sent_as(self, model: str) -> dict[str, Any]:
         """The parameters that were given, for a backend that knows the model by this name."""
@@ -287,3 +294,17 @@ def whole_size(size: str) -> tuple[int, int] | None:
     """Width and height in pixels of `WxH`; None for anything else."""
     found = re.fullmatch(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})", size)
     return (int(found[1]), int(found[2])) if found else None
+
+
+def _beyond_64_bits(value: object) -> bool:
+    """A number in it, however deep, is one that the JSON which is sent on cannot hold."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+        elif (isinstance(one, int) and not -(2**63) <= one < 2**64) or (isinstance(one, float) and not isfinite(one)):
+            return True
+    return False

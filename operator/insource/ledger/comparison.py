@@ -95,12 +95,13 @@ def compare(
 def _alike(units: Collection[Unit], prices: PriceTable) -> list[tuple[str, str]]:
     """Every (vendor, model) that sells such work, and not more than that.
 
-    What is priced for tokens that come out, too, is no embedding, though it sells tokens that go in.
+    What is priced for tokens that come out, too, is no embedding, though it sells tokens that go in. Who edits
+    pictures, and so has a price for those that go in, draws them, too.
     """
     bases = {unit for basis in BASES if basis & set(units) for unit in basis}
     sold = {unit: set(prices.offers(unit.value)) for unit in bases}
     some = {offer for unit in units for offer in sold[unit]}
-    more = {offer for unit in bases - set(units) for offer in sold[unit]}
+    more = {offer for unit in bases - set(units) - {Unit.INPUT_IMAGE_TOKENS} for offer in sold[unit]}
     return sorted(some - more)
 
 
