@@ -288,6 +288,23 @@ async def test_a_client_that_leaves_before_the_answer_is_counted_and_the_work_st
         assert await here.quantities("req-1") == {("characters", "measured"): 7}
 
 
+@pytest.mark.parametrize("last", [[], [{"index": 0, "delta": {}, "finish_reason": "stop"}]])
+async def test_a_servers_own_count_stands_whatever_comes_behind_it(tmp_path: Path, last: list[Any]) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        said = {"choices": [{"index": 0, "delta": {"content": "sixteen bytes..."}}], "usage": TEXT_USAGE}
+        body = sse(said, {"choices": last}) + b"data: [DONE]\n\n"
+        return web.Response(body=body, content_type="text/event-stream")
+
+    async with world(tmp_path, modality=Modality.TEXT) as here:
+        here.server.answer = answer
+        reply = await here.ask("/v1/chat/completions", {**ASKED["/v1/chat/completions"], "stream": True})
+        assert (reply.status, reply.outcome) == (200, "ok")
+        assert await here.quantities(reply.request) == {
+            ("input_tokens", "measured"): 6,
+            ("output_tokens", "measured"): 3,
+        }
+
+
 @pytest.mark.parametrize("leaves", ["client", "backend"])
 async def test_a_stream_of_text_that_breaks_off_keeps_what_was_counted(tmp_path: Path, leaves: str) -> None:
     go = asyncio.Event()

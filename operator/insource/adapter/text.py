@@ -131,13 +131,15 @@ async def _events(given: Answer, attempt: Attempt, wanted: Completion | ChatComp
             choices = event.get("choices")
             if event.get("error") or not isinstance(choices, list):
                 break
+            new = sum(_written(choice) for choice in choices)
+            written += new
+            if new or not begun:  # our estimate does not replace a server's own count of the same text
+                attempt.measured(Unit.OUTPUT_TOKENS, tokens_of_bytes(written))
             begun = True
-            written += sum(_written(choice) for choice in choices)
-            attempt.measured(Unit.OUTPUT_TOKENS, tokens_of_bytes(written))
             note_usage(attempt, event.get("usage"))
             if not shows_usage:
                 event.pop("usage", None)
-                if not choices:  # nothing but the usage that we asked for
+                if not choices:  # nothing of the answer: the usage that we asked for, or what a filter found
                     continue
             event["model"] = wanted.model
             yield event_of(event)
