@@ -117,9 +117,11 @@ def test_an_interrupt_of_a_detached_start_ends_it(tmp_path: Path) -> None:
     installation = Installation(tmp_path / "a")
     with begun(installation, "--detach") as process:
         eventually(lambda: child(installation, "cluster") > 0, timeout_s=120, what="no cluster was started")
+        cluster = stopped(child(installation, "cluster"))  # it must not be ready before it is interrupted
         busy = installation.command("env", check=False)
         assert (busy.returncode, "is not ready" in busy.stderr) == (1, True), busy.stderr
         process.send_signal(signal.SIGINT)
+        os.kill(cluster, signal.SIGCONT)
         said, _ = process.communicate(timeout=120)
         assert process.returncode == 130, said
         assert "Traceback" not in said
