@@ -1,4 +1,4 @@
-"""The body of one held request: in memory up to 1 MiB, beyond that in an unnamed file. Gone when closed."""
+"""The body of one held request: in memory while it is small, beyond that in an unnamed file. Gone when closed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO
 
-MEMORY_BYTES = 1 << 20
+MEMORY_BYTES = 64 << 10
+"""Of one body. As many as may be under way at once must fit into the agent's memory beside all else."""
 CHUNK_BYTES = 256 << 10
 
 
