@@ -301,6 +301,27 @@ async def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one(tmp_path: 
         assert found["outcome"] == "server"
 
 
+async def test_one_that_breaks_off_before_its_first_byte_is_not_asked_for_again(tmp_path: Path) -> None:
+    """The head says that somebody took it: each further try might be billed."""
+
+    async def head_alone(request: web.Request, size: int) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"x-insource-outcome": "ok"})
+        response.content_length = 1000
+        await response.prepare(request)
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    async with gateway(tmp_path) as gw:
+        await serve_names(gw)
+        gw.adapter.behaviour["serve"] = head_alone
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await gw.post(CHAT, asked_for("whisper-1"), JSON)
+        assert len(gw.adapter.seen["serve"]) == 1
+        (found,) = await gw.seen_by_ledger(1)
+        assert found["outcome"] == "server"
+
+
 async def test_who_leaves_in_the_middle_of_an_upload_was_never_there(tmp_path: Path) -> None:
     async with gateway(tmp_path) as gw:
         await serve_names(gw)
